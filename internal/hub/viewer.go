@@ -1,0 +1,82 @@
+package hub
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Role is what a credential is for.
+type Role string
+
+// The roles that exist.
+const (
+	RoleOperator Role = "OPERATOR" // runs the hub
+	RoleViewer   Role = "VIEWER"   // looks on
+)
+
+// Scope is one thing a credential may do.
+type Scope string
+
+// The scopes of the contract.
+const (
+	ScopeEventsRead      Scope = "EVENTS_READ"
+	ScopeEventsPublish   Scope = "EVENTS_PUBLISH"
+	ScopePayloadsRead    Scope = "PAYLOADS_READ"
+	ScopeSourcesWrite    Scope = "SOURCES_WRITE"
+	ScopeEndpointsWrite  Scope = "ENDPOINTS_WRITE"
+	ScopeDeliveriesWrite Scope = "DELIVERIES_WRITE"
+	ScopeAdmin           Scope = "ADMIN"
+	ScopeSchemaRead      Scope = "SCHEMA_READ" // introspection in production; no role includes it
+)
+
+// DefaultScopes returns what a role may do unless its key says otherwise.
+func (r Role) DefaultScopes() []Scope {
+	switch r {
+	case RoleOperator:
+		return []Scope{
+			ScopeEventsRead, ScopeEventsPublish, ScopePayloadsRead, ScopeSourcesWrite,
+			ScopeEndpointsWrite, ScopeDeliveriesWrite, ScopeAdmin,
+		}
+	case RoleViewer:
+		return []Scope{ScopeEventsRead, ScopePayloadsRead}
+	}
+	return nil
+}
+
+// APIKey is a credential. The key itself is not kept, only its SHA-256.
+type APIKey struct {
+	ID         string
+	Name       string
+	Role       Role
+	Scopes     []Scope
+	Prefix     string // its first characters, to recognise it by
+	Hash       []byte
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero: does not expire
+	RevokedAt  time.Time // zero: not revoked
+	LastUsedAt time.Time // zero: never
+}
+
+// Viewer is who is asking.
+type Viewer struct {
+	KeyID  string // "" for the operator key given by the environment
+	Role   Role
+	Scopes []Scope
+}
+
+// Can reports whether the viewer holds a scope.
+func (v *Viewer) Can(scope Scope) bool { return v != nil && slices.Contains(v.Scopes, scope) }
+
+type viewerKey struct{}
+
+// WithViewer returns a context that carries who is asking.
+func WithViewer(ctx context.Context, v *Viewer) context.Context {
+	return context.WithValue(ctx, viewerKey{}, v)
+}
+
+// ViewerFromContext returns who is asking, or nil.
+func ViewerFromContext(ctx context.Context) *Viewer {
+	v, _ := ctx.Value(viewerKey{}).(*Viewer)
+	return v
+}
