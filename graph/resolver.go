@@ -1,0 +1,4 @@
+package graph
+
+// Resolver holds what the resolvers depend on.
+type Resolver struct{}
