@@ -1,6 +1,6 @@
 // Package config declares every option of Hookgraph once: its flag, environment
-// variable, default, meaning and bounds. Help texts and the reference in the docs
-// are derived from these declarations.
+// variable, default, meaning and bounds. Help texts are derived from these
+// declarations.
 package config
 
 import (
