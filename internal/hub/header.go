@@ -1,6 +1,9 @@
 package hub
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Header is one HTTP header field, in the order and spelling it came in.
 type Header struct {
@@ -18,11 +21,13 @@ var notSensitive = map[string]bool{"idempotency-key": true, "x-event-key": true}
 
 // Redact returns the headers with the values of credentials, cookies and
 // everything named secret, token, key or auth replaced, as they may be stored.
-func Redact(headers []Header) []Header {
+// Further names are those that carry a credential by somebody's configuration.
+func Redact(headers []Header, further ...string) []Header {
 	out := make([]Header, len(headers))
 	for i, h := range headers {
 		out[i] = h
-		if IsSensitiveHeader(h.Name) {
+		named := func(name string) bool { return strings.EqualFold(name, h.Name) }
+		if IsSensitiveHeader(h.Name) || slices.ContainsFunc(further, named) {
 			out[i].Value = redacted
 		}
 	}
