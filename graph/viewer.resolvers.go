@@ -7,11 +7,11 @@ package graph
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
+// Viewer is the resolver for the viewer field.
 func (r *queryResolver) Viewer(ctx context.Context) (*hub.Viewer, error) {
-	panic(fmt.Errorf("not implemented: Viewer - viewer"))
+	return hub.ViewerFromContext(ctx), nil
 }

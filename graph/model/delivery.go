@@ -109,7 +109,7 @@ func (a *Attempt) ResponseBody() *string {
 	if a.Attempt.StatusCode == 0 {
 		return nil
 	}
-	body := text(a.Attempt.ResponseBody)
+	body := Text(a.Attempt.ResponseBody)
 	return &body
 }
 

@@ -28,7 +28,7 @@ func NewRejections(snapshot *Snapshot, rejections []*hub.Rejection) []*Rejection
 func (r *Rejection) Source() *Source { return sourceOf(r.snapshot, r.SourceID, r.sources) }
 
 // BodyText returns the stored part of the body as text.
-func (r *Rejection) BodyText() string { return text(r.Body) }
+func (r *Rejection) BodyText() string { return Text(r.Body) }
 
-// text shows bytes as text, with U+FFFD for what is not UTF-8.
-func text(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
+// Text shows bytes as text, with U+FFFD for what is not UTF-8.
+func Text(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
