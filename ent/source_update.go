@@ -65,6 +65,20 @@ func (_u *SourceUpdate) SetNillableName(v *string) *SourceUpdate {
 	return _u
 }
 
+// SetSlug sets the "slug" field.
+func (_u *SourceUpdate) SetSlug(v string) *SourceUpdate {
+	_u.mutation.SetSlug(v)
+	return _u
+}
+
+// SetNillableSlug sets the "slug" field if the given value is not nil.
+func (_u *SourceUpdate) SetNillableSlug(v *string) *SourceUpdate {
+	if v != nil {
+		_u.SetSlug(*v)
+	}
+	return _u
+}
+
 // SetState sets the "state" field.
 func (_u *SourceUpdate) SetState(v hub.SourceState) *SourceUpdate {
 	_u.mutation.SetState(v)
@@ -293,6 +307,9 @@ func (_u *SourceUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.Name(); ok {
 		_spec.SetField(source.FieldName, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.Slug(); ok {
+		_spec.SetField(source.FieldSlug, field.TypeString, value)
+	}
 	if value, ok := _u.mutation.State(); ok {
 		_spec.SetField(source.FieldState, field.TypeString, value)
 	}
@@ -392,6 +409,20 @@ func (_u *SourceUpdateOne) SetName(v string) *SourceUpdateOne {
 func (_u *SourceUpdateOne) SetNillableName(v *string) *SourceUpdateOne {
 	if v != nil {
 		_u.SetName(*v)
+	}
+	return _u
+}
+
+// SetSlug sets the "slug" field.
+func (_u *SourceUpdateOne) SetSlug(v string) *SourceUpdateOne {
+	_u.mutation.SetSlug(v)
+	return _u
+}
+
+// SetNillableSlug sets the "slug" field if the given value is not nil.
+func (_u *SourceUpdateOne) SetNillableSlug(v *string) *SourceUpdateOne {
+	if v != nil {
+		_u.SetSlug(*v)
 	}
 	return _u
 }
@@ -653,6 +684,9 @@ func (_u *SourceUpdateOne) sqlSave(ctx context.Context) (_node *Source, err erro
 	}
 	if value, ok := _u.mutation.Name(); ok {
 		_spec.SetField(source.FieldName, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Slug(); ok {
+		_spec.SetField(source.FieldSlug, field.TypeString, value)
 	}
 	if value, ok := _u.mutation.State(); ok {
 		_spec.SetField(source.FieldState, field.TypeString, value)

@@ -19,7 +19,7 @@ func (Source) Mixin() []ent.Mixin { return []ent.Mixin{Identity{}, Changes{}} }
 func (Source) Fields() []ent.Field {
 	return []ent.Field{
 		field.String("name"),
-		field.String("slug").Unique().Immutable().Comment("its place under /in/"),
+		field.String("slug").Unique().Comment("its place under /in/"),
 		field.String("kind").GoType(hub.SourceKind("")).Immutable(),
 		field.String("state").GoType(hub.SourceState("")),
 		field.String("provider").Comment("preset; empty for a custom scheme"),
