@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
 )
 
 // How long failed settlements wait before they are tried again.
@@ -253,4 +252,3 @@ func (s *Store) committed(ctx context.Context, p *plan) {
 		s.notify()
 	}
 }
-
