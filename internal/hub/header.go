@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -13,7 +14,9 @@ type Header struct {
 
 // sensitive are the words that mark a header as a credential wherever they
 // stand in its name.
-var sensitive = []string{"secret", "token", "key", "auth", "password", "credential", "cookie"}
+var sensitive = [][]byte{
+	[]byte("secret"), []byte("token"), []byte("key"), []byte("auth"), []byte("password"), []byte("credential"), []byte("cookie"),
+}
 
 // notSensitive are well-known headers that contain one of those words and carry
 // no credential.
@@ -36,12 +39,20 @@ func Redact(headers []Header, further ...string) []Header {
 
 // IsSensitiveHeader reports whether a header of this name carries a credential.
 func IsSensitiveHeader(name string) bool {
-	name = strings.ToLower(name)
-	if notSensitive[name] {
+	var room [64]byte // enough for nearly every name, so that this allocates nothing
+	lower := room[:0]
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower = append(lower, c)
+	}
+	if notSensitive[string(lower)] {
 		return false
 	}
 	for _, word := range sensitive {
-		if strings.Contains(name, word) {
+		if bytes.Contains(lower, word) {
 			return true
 		}
 	}
