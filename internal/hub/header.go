@@ -58,3 +58,18 @@ func IsSensitiveHeader(name string) bool {
 	}
 	return false
 }
+
+// reserved are the headers of a request that belong to HTTP or to the hub.
+var reserved = map[string]bool{
+	"accept-encoding": true, "connection": true, "content-length": true, "expect": true, "host": true,
+	"http2-settings": true, "keep-alive": true, "proxy-authenticate": true, "proxy-authorization": true,
+	"proxy-connection": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
+}
+
+// IsReservedHeader reports whether an endpoint may not set the header of this
+// name on its requests: those that carry the message or its signature, and those
+// that HTTP needs for itself.
+func IsReservedHeader(name string) bool {
+	name = strings.ToLower(name)
+	return reserved[name] || strings.HasPrefix(name, "webhook-")
+}
