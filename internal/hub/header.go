@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -13,7 +14,9 @@ type Header struct {
 
 // sensitive are the words that mark a header as a credential wherever they
 // stand in its name.
-var sensitive = []string{"secret", "token", "key", "auth", "password", "credential", "cookie"}
+var sensitive = [][]byte{
+	[]byte("secret"), []byte("token"), []byte("key"), []byte("auth"), []byte("password"), []byte("credential"), []byte("cookie"),
+}
 
 // notSensitive are well-known headers that contain one of those words and carry
 // no credential.
@@ -36,14 +39,37 @@ func Redact(headers []Header, further ...string) []Header {
 
 // IsSensitiveHeader reports whether a header of this name carries a credential.
 func IsSensitiveHeader(name string) bool {
-	name = strings.ToLower(name)
-	if notSensitive[name] {
+	var room [64]byte // enough for nearly every name, so that this allocates nothing
+	lower := room[:0]
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower = append(lower, c)
+	}
+	if notSensitive[string(lower)] {
 		return false
 	}
 	for _, word := range sensitive {
-		if strings.Contains(name, word) {
+		if bytes.Contains(lower, word) {
 			return true
 		}
 	}
 	return false
+}
+
+// reserved are the headers of a request that belong to HTTP or to the hub.
+var reserved = map[string]bool{
+	"accept-encoding": true, "connection": true, "content-length": true, "expect": true, "host": true,
+	"http2-settings": true, "keep-alive": true, "proxy-authenticate": true, "proxy-authorization": true,
+	"proxy-connection": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
+}
+
+// IsReservedHeader reports whether an endpoint may not set the header of this
+// name on its requests: those that carry the message or its signature, and those
+// that HTTP needs for itself.
+func IsReservedHeader(name string) bool {
+	name = strings.ToLower(name)
+	return reserved[name] || strings.HasPrefix(name, "webhook-")
 }
