@@ -71,7 +71,9 @@ func endpointID(e *hub.Endpoint) string         { return e.ID }
 func subscriptionID(s *hub.Subscription) string { return s.ID }
 
 // among reports whether a filter's list admits a value; an empty list admits all.
-func among[T comparable](list []T, value T) bool { return len(list) == 0 || slices.Contains(list, value) }
+func among[T comparable](list []T, value T) bool {
+	return len(list) == 0 || slices.Contains(list, value)
+}
 
 // contains compares without regard to case.
 func contains(text, part string) bool {

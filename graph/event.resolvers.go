@@ -108,6 +108,9 @@ func (r *subscriptionResolver) EventStream(ctx context.Context, after *string, f
 	if batchSize != nil && (*batchSize < 1 || *batchSize > stream.MaxBatch) {
 		return nil, hub.NewError(hub.CodeBadUserInput, fmt.Sprintf("batchSize is 1 to %d", stream.MaxBatch))
 	}
+	if after != nil && *after == "" { // it would start anew, past what came in meanwhile
+		return nil, hub.NewError(hub.CodeBadUserInput, "after is empty; leave it out to start without a cursor")
+	}
 	if err := r.checkEventFilter(ctx, filter); err != nil {
 		return nil, err
 	}

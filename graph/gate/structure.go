@@ -2,6 +2,7 @@ package gate
 
 import (
 	"math"
+	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -56,6 +57,10 @@ func (l Limits) measure(document *ast.QueryDocument) gqlerror.List {
 			return refuse(hub.CodeValidationFailed, operation.Position,
 				"the operation has more than %d root fields", l.RootFields)
 		}
+		if operation.Operation == ast.Subscription && !m.oneStream(operation.SelectionSet, len(whole.names)) {
+			return refuse(hub.CodeValidationFailed, operation.Position,
+				"a subscription has exactly one root field, not of introspection and without @skip and @include")
+		}
 		if total = add(total, whole.nodes); total > l.Nodes {
 			return refuse(hub.CodeCostLimitExceeded, operation.Position,
 				"the document has more than %d fields with its fragments expanded", l.Nodes)
@@ -99,6 +104,36 @@ func (m *measurer) selections(set ast.SelectionSet) *shape {
 		}
 	}
 	return sum
+}
+
+// oneStream reports whether the root of a subscription is one field that is
+// always there (GraphQL specification, 5.2.4.1). Validation misses some of it,
+// and the executor does not cope with the rest.
+func (m *measurer) oneStream(set ast.SelectionSet, names int) bool {
+	conditional := func(directives ast.DirectiveList) bool {
+		return directives.ForName("skip") != nil || directives.ForName("include") != nil
+	}
+	if names != 1 {
+		return false
+	}
+	for _, selection := range set {
+		switch s := selection.(type) {
+		case *ast.Field:
+			if conditional(s.Directives) || strings.HasPrefix(s.Name, "__") {
+				return false
+			}
+		case *ast.InlineFragment:
+			if conditional(s.Directives) || !m.oneStream(s.SelectionSet, names) {
+				return false
+			}
+		case *ast.FragmentSpread:
+			definition := m.fragments[s.Name]
+			if conditional(s.Directives) || definition != nil && !m.oneStream(definition.SelectionSet, names) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // field adds a field to what is measured.

@@ -3,7 +3,7 @@ package model
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
+
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/sosodev/duration"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
 // MarshalDateTime writes a time in UTC with up to microseconds, and null for
@@ -34,18 +36,22 @@ func UnmarshalDateTime(v any) (time.Time, error) {
 	}
 	s, ok := v.(string)
 	if !ok {
-		return time.Time{}, errors.New("a DateTime is a string")
+		return time.Time{}, hub.NewError(hub.CodeBadUserInput, "a DateTime is a string")
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil || t.Year() > 9999 {
-		return time.Time{}, errors.New("a DateTime looks like 2026-03-01T12:00:00Z")
+		return time.Time{}, hub.NewError(hub.CodeBadUserInput, "a DateTime looks like 2026-03-01T12:00:00Z")
 	}
 	return t.UTC().Truncate(time.Microsecond), nil
 }
 
-// MarshalDuration writes an ISO 8601 duration.
+// MarshalDuration writes an ISO 8601 duration of hours, minutes and seconds,
+// which all have one length.
 func MarshalDuration(d time.Duration) graphql.Marshaler {
-	return graphql.MarshalString(duration.Format(d))
+	whole := duration.Duration{
+		Hours: float64(d / time.Hour), Minutes: float64(d % time.Hour / time.Minute), Seconds: (d % time.Minute).Seconds(),
+	}
+	return graphql.MarshalString(whole.String())
 }
 
 // maxDuration keeps durations far from overflow: a hundred years.
@@ -58,18 +64,18 @@ func UnmarshalDuration(v any) (time.Duration, error) {
 	}
 	s, ok := v.(string)
 	if !ok {
-		return 0, errors.New("a Duration is a string")
+		return 0, hub.NewError(hub.CodeBadUserInput, "a Duration is a string")
 	}
 	parsed, err := duration.Parse(s)
-	if err != nil || len(s) > 64 {
-		return 0, errors.New("a Duration looks like PT5M or PT0.25S")
+	if err != nil || len(s) > 64 || strings.HasSuffix(s, "T") || s == "P" {
+		return 0, hub.NewError(hub.CodeBadUserInput, "a Duration looks like PT5M or PT0.25S")
 	}
 	if parsed.Years != 0 || parsed.Months != 0 {
-		return 0, errors.New("a Duration has no years and months, because their length varies")
+		return 0, hub.NewError(hub.CodeBadUserInput, "a Duration has no years and months, because their length varies")
 	}
 	seconds := ((parsed.Weeks*7+parsed.Days)*24+parsed.Hours)*3600 + parsed.Minutes*60 + parsed.Seconds
 	if parsed.Negative || seconds < 0 || seconds > maxDuration.Seconds() {
-		return 0, errors.New("a Duration lies between zero and a hundred years")
+		return 0, hub.NewError(hub.CodeBadUserInput, "a Duration lies between zero and a hundred years")
 	}
 	return parsed.ToTimeDuration(), nil
 }
@@ -110,7 +116,7 @@ func finite(v any) error {
 	switch v := v.(type) {
 	case json.Number:
 		if !json.Valid([]byte(v)) || strings.ContainsAny(v.String(), " \t\n\r") {
-			return errors.New("malformed number")
+			return hub.NewError(hub.CodeBadUserInput, "malformed number")
 		}
 	case map[string]any:
 		for _, value := range v {

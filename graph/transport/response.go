@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -13,9 +14,12 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// maxErrors bounds the errors of one answer: a document of unknown fields would
-// otherwise be answered by a multiple of its size.
-const maxErrors = 5
+// The errors of one answer are bounded: a document of unknown fields would
+// otherwise be answered by a multiple of its size, and a long value be repeated.
+const (
+	maxErrors       = 5
+	maxMessageBytes = 1000
+)
 
 // encode writes an answer. A request that was refused before execution has no
 // data at all, not even null (GraphQL specification, 7.1).
@@ -51,12 +55,18 @@ func encode(response *graphql.Response) []byte {
 	return b.Bytes()
 }
 
-// capped returns the first errors.
+// capped returns the first errors, with messages of bounded length.
 func capped(errs gqlerror.List) gqlerror.List {
-	if len(errs) > maxErrors {
-		return errs[:maxErrors]
+	out := make(gqlerror.List, 0, maxErrors)
+	for _, err := range errs[:min(len(errs), maxErrors)] {
+		if len(err.Message) > maxMessageBytes {
+			shorter := *err
+			shorter.Message = strings.ToValidUTF8(err.Message[:maxMessageBytes], "") + " …"
+			err = &shorter
+		}
+		out = append(out, err)
 	}
-	return errs
+	return out
 }
 
 // errorList shows a hub.Error as GraphQL does.
