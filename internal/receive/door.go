@@ -184,7 +184,7 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 func (d *Door) Receive(ctx context.Context, events []*hub.Event) ([]hub.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.commitTimeout)
 	defer cancel()
-	return d.store.Append(ctx, events) //nolint:wrapcheck // the store's errors say what they are about
+	return d.store.Append(ctx, events)
 }
 
 func newEvent(src *hub.Source, e webhook.Extracted, receivedAt time.Time) *hub.Event {
@@ -227,7 +227,11 @@ func (d *Door) unavailable(ctx context.Context, src *hub.Source, err error) answ
 	if errors.Is(err, hub.ErrNotFound) { // deleted while the request came in
 		return problem(hub.CodeNotFound)
 	}
-	d.logger.ErrorContext(ctx, "event not stored", slog.String("source_id", src.ID), slog.Any("error", err))
+	level := slog.LevelError
+	if hub.CodeOf(err) == hub.CodeUnavailable { // the store is busy, and has said so
+		level = slog.LevelWarn
+	}
+	d.logger.LogAttrs(ctx, level, "event not stored", slog.String("source_id", src.ID), slog.Any("error", err))
 	wait := unavailableRetryAfter
 	var told *hub.Error
 	if errors.As(err, &told) && told.RetryAfter > 0 {
