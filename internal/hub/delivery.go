@@ -73,6 +73,14 @@ type Lease struct {
 	ExpiresAt time.Time
 }
 
+// Want is how many due deliveries of one endpoint a worker has room for, and how
+// long it needs each of them.
+type Want struct {
+	EndpointID string
+	Limit      int
+	Lease      time.Duration
+}
+
 // AttemptOutcome classifies what came of an attempt.
 type AttemptOutcome string
 

@@ -1,0 +1,66 @@
+package deliver
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// bucket limits an endpoint's rate: as many calls at once as its limit allows in
+// one period, and that many a period after that. The zero value limits nothing.
+type bucket struct {
+	of      hub.RateLimit
+	limiter *rate.Limiter // nil: unlimited
+	spare   int           // tokens taken for attempts that were not made
+}
+
+// configure takes over an endpoint's setting, which may have changed.
+func (b *bucket) configure(limit *hub.RateLimit, now time.Time) {
+	switch {
+	case limit == nil || limit.Limit <= 0 || limit.Period <= 0:
+		*b = bucket{}
+	case b.limiter == nil:
+		*b = bucket{of: *limit, limiter: rate.NewLimiter(perSecond(*limit), limit.Limit)}
+	case b.of != *limit:
+		b.of, b.spare = *limit, 0
+		b.limiter.SetLimitAt(now, perSecond(*limit))
+		b.limiter.SetBurstAt(now, limit.Limit)
+	}
+}
+
+func perSecond(l hub.RateLimit) rate.Limit {
+	return rate.Limit(float64(l.Limit) / l.Period.Seconds())
+}
+
+// take takes a token, if there is one.
+func (b *bucket) take(now time.Time) bool {
+	switch {
+	case b.limiter == nil:
+		return true
+	case b.spare > 0:
+		b.spare--
+		return true
+	}
+	return b.limiter.AllowN(now, 1)
+}
+
+// put gives back a token whose attempt was not made.
+func (b *bucket) put() {
+	if b.limiter != nil {
+		b.spare++
+	}
+}
+
+// opens returns when there will be a token, now at the latest if there is one.
+func (b *bucket) opens(now time.Time) time.Time {
+	if b.limiter == nil || b.spare > 0 {
+		return now
+	}
+	missing := 1 - b.limiter.TokensAt(now)
+	if missing <= 0 {
+		return now
+	}
+	return now.Add(time.Duration(missing/float64(b.limiter.Limit())*float64(time.Second)) + time.Microsecond)
+}

@@ -1,0 +1,531 @@
+package policy_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/hookgraph/hookgraph/internal/deliver/policy"
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func endpoint(change ...func(*hub.Endpoint)) *hub.Endpoint {
+	e := &hub.Endpoint{
+		ID: "end_1", Kind: hub.EndpointHTTP, State: hub.EndpointActive,
+		Timeout: hub.DefaultTimeout, MaxConcurrency: hub.DefaultMaxConcurrency,
+		RetryPolicy: hub.RetryPolicy{Schedule: hub.DefaultSchedule, Jitter: hub.DefaultJitter},
+		CreatedAt:   start.Add(-time.Hour), UpdatedAt: start.Add(-time.Hour),
+	}
+	for _, c := range change {
+		c(e)
+	}
+	return e
+}
+
+// world is one endpoint over time: what a dispatcher would do with the verdicts.
+type world struct {
+	now      time.Time
+	endpoint *hub.Endpoint
+	state    policy.State
+}
+
+func newWorld(change ...func(*hub.Endpoint)) *world {
+	return &world{now: start, endpoint: endpoint(change...), state: policy.NewState("end_1", nil)}
+}
+
+func (w *world) attempt(d hub.Delivery, a policy.Attempt) policy.Verdict {
+	if a.StartedAt.IsZero() {
+		a.StartedAt = w.now
+	}
+	v := policy.Decide(policy.Case{Now: w.now, Endpoint: w.endpoint, State: w.state, Delivery: d, Attempt: a, Random: 0.5})
+	w.state = v.State
+	return v
+}
+
+func (w *world) limit() int {
+	limit, _ := w.state.Gate(w.endpoint, w.now)
+	return limit
+}
+
+func succeeded() policy.Attempt {
+	return policy.Attempt{Outcome: hub.AttemptSucceeded, StatusCode: 200}
+}
+
+func refused(status int) policy.Attempt {
+	return policy.Attempt{Outcome: hub.AttemptRefused, StatusCode: status, Error: fmt.Sprintf("the endpoint answered %d", status)}
+}
+
+func pending() hub.Delivery {
+	return hub.Delivery{ID: "dlv_1", EndpointID: "end_1", Status: hub.DeliveryPending, NextAttemptAt: start, CreatedAt: start}
+}
+
+func TestSuccessDelivers(t *testing.T) {
+	t.Parallel()
+	v := newWorld().attempt(pending(), succeeded())
+	if d := v.Delivery; d.Status != hub.DeliveryDelivered || d.AttemptCount != 1 || !d.CompletedAt.Equal(start) || !d.NextAttemptAt.IsZero() || d.Reason != "" {
+		t.Errorf("got %+v", d)
+	}
+	if h := v.State.Health; h.ConsecutiveFailures != 0 || !h.LastSuccessAt.Equal(start) {
+		t.Errorf("got %+v", h)
+	}
+}
+
+func TestFailureFollowsTheSchedule(t *testing.T) {
+	t.Parallel()
+	w, d := newWorld(), pending()
+	for i := 1; i < len(hub.DefaultSchedule); i++ {
+		d = w.attempt(d, refused(500)).Delivery
+		if d.Status != hub.DeliveryPending || d.SchedulePosition != i || d.AttemptCount != i {
+			t.Fatalf("after attempt %d: %+v", i, d)
+		}
+		if want := w.now.Add(hub.DefaultSchedule[i]); !d.NextAttemptAt.Equal(want) {
+			t.Fatalf("attempt %d is due at %v, want %v", i+1, d.NextAttemptAt, want)
+		}
+		w.now = d.NextAttemptAt
+	}
+	d = w.attempt(d, refused(503)).Delivery
+	if d.Status != hub.DeliveryDead || d.AttemptCount != 10 || !strings.Contains(d.Reason, "attempt 10") || !strings.Contains(d.Reason, "503") {
+		t.Errorf("got %+v", d)
+	}
+	if spent := w.now.Sub(start).Hours(); spent < 75 || spent > 76 {
+		t.Errorf("the default schedule took %v hours", spent)
+	}
+}
+
+func TestFinalStatuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(func(e *hub.Endpoint) { e.RetryPolicy.FinalStatuses = []string{"404", "400-403", "nonsense", "599-500"} })
+	for status, final := range map[int]bool{399: false, 400: true, 401: true, 403: true, 404: true, 405: false, 500: false, 550: false} {
+		d := w.attempt(pending(), refused(status)).Delivery
+		if (d.Status == hub.DeliveryDead) != final {
+			t.Errorf("%d: %s %s", status, d.Status, d.Reason)
+		}
+	}
+	for _, bad := range []string{"", "x", "99", "600", "404-400", "400-", "-400", "400-600", "4xx"} {
+		if _, _, err := policy.ParseStatuses(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestGoneDisablesAndKeepsTheDelivery(t *testing.T) {
+	t.Parallel()
+	d := pending()
+	d.SchedulePosition, d.AttemptCount = 9, 9 // even where the schedule has no more
+	v := newWorld(func(e *hub.Endpoint) { e.RetryPolicy.FinalStatuses = []string{"400-499"} }).attempt(d, refused(410))
+	if v.Disable == "" || v.Delivery.Status != hub.DeliveryPending || v.Delivery.SchedulePosition != 9 || v.Delivery.AttemptCount != 10 {
+		t.Errorf("got %+v", v)
+	}
+}
+
+func TestBlockedAddressIsFinal(t *testing.T) {
+	t.Parallel()
+	v := newWorld().attempt(pending(), policy.Attempt{Outcome: hub.AttemptAddressBlocked, Error: "the address is private"})
+	if v.Delivery.Status != hub.DeliveryDead || !strings.Contains(v.Delivery.Reason, "private") {
+		t.Errorf("got %+v", v.Delivery)
+	}
+}
+
+func TestInterruptionCostsNothing(t *testing.T) {
+	t.Parallel()
+	w, d := newWorld(), pending()
+	d.SchedulePosition = 3
+	before := w.state
+	v := w.attempt(d, policy.Attempt{Outcome: hub.AttemptInterrupted, Error: "the hub stopped"})
+	if v.Delivery.Status != hub.DeliveryPending || v.Delivery.SchedulePosition != 3 || !v.Delivery.NextAttemptAt.Equal(w.now) || v.Delivery.AttemptCount != 1 {
+		t.Errorf("got %+v", v.Delivery)
+	}
+	if v.State != before {
+		t.Errorf("the endpoint was charged: %+v", v.State)
+	}
+}
+
+func TestPacingHoldsTheWholeEndpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	a := refused(429)
+	a.Pacing.NotBefore = start.Add(10 * time.Minute)
+	if d := w.attempt(pending(), a).Delivery; !d.NextAttemptAt.Equal(start.Add(10 * time.Minute)) {
+		t.Errorf("due at %v", d.NextAttemptAt)
+	}
+	if limit, opens := w.state.Gate(w.endpoint, start.Add(9*time.Minute)); limit != 0 || !opens.Equal(start.Add(10*time.Minute)) {
+		t.Errorf("limit %d until %v", limit, opens)
+	}
+	if limit, _ := w.state.Gate(w.endpoint, start.Add(10*time.Minute)); limit != hub.DefaultMaxConcurrency {
+		t.Errorf("limit %d afterwards", limit)
+	}
+	// A shorter wait asked for by an answer that was overtaken changes nothing.
+	a.Pacing.NotBefore = start.Add(time.Minute)
+	w.attempt(pending(), a)
+	if w.state.Health.PacedUntil != start.Add(10*time.Minute) {
+		t.Errorf("paced until %v", w.state.Health.PacedUntil)
+	}
+}
+
+func TestQuotaCapsWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	a := succeeded()
+	a.Pacing.Quota = policy.Quota{Left: 3, Until: start.Add(time.Minute)}
+	w.attempt(pending(), a)
+	if got := w.limit(); got != 3 {
+		t.Errorf("limit %d, want 3", got)
+	}
+	a.Pacing.Quota.Left = 5 // overtaken
+	w.attempt(pending(), a)
+	if got := w.limit(); got != 3 {
+		t.Errorf("limit %d, want 3 still", got)
+	}
+	for range 3 {
+		w.attempt(pending(), succeeded()) // says nothing about it
+	}
+	limit, opens := w.state.Gate(w.endpoint, w.now)
+	if limit != 0 || !opens.Equal(start.Add(time.Minute)) {
+		t.Errorf("limit %d until %v", limit, opens)
+	}
+	w.now = start.Add(time.Minute)
+	if got := w.limit(); got != hub.DefaultMaxConcurrency {
+		t.Errorf("limit %d in the next period", got)
+	}
+}
+
+func TestStoppedEndpointsHaveNoSlots(t *testing.T) {
+	t.Parallel()
+	for _, state := range []hub.EndpointState{hub.EndpointPaused, hub.EndpointDisabled} {
+		w := newWorld(func(e *hub.Endpoint) { e.State = state })
+		if limit, opens := w.state.Gate(w.endpoint, w.now); limit != 0 || !opens.IsZero() {
+			t.Errorf("%s: limit %d until %v", state, limit, opens)
+		}
+	}
+	if limit, _ := policy.NewState("x", nil).Gate(nil, start); limit != 0 {
+		t.Errorf("a deleted endpoint has %d", limit)
+	}
+}
+
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	fail := func(w *world, times int) {
+		for range times {
+			w.attempt(pending(), refused(500))
+		}
+	}
+	t.Run("opens after ten failures in a row and not after nine", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 9)
+		if w.limit() != 16 {
+			t.Fatalf("open after nine: %+v", w.state.Health)
+		}
+		fail(w, 1)
+		if w.limit() != 0 || w.state.Health.Breaker != hub.BreakerOpen || !w.state.Health.BreakerUntil.Equal(start.Add(30*time.Second)) {
+			t.Errorf("got %+v", w.state.Health)
+		}
+	})
+	t.Run("opens at 70 % of twenty within five minutes", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		for range 6 {
+			w.attempt(pending(), succeeded())
+		}
+		fail(w, 9)
+		w.attempt(pending(), succeeded()) // 7 of 16 succeeded, the row is broken
+		fail(w, 7)                        // 16 of 23: 69.6 %
+		if w.state.Health.Breaker != hub.BreakerClosed {
+			t.Fatalf("open too early: %+v", w.state.Health)
+		}
+		fail(w, 1) // 17 of 24: 70.8 %
+		if w.state.Health.Breaker != hub.BreakerOpen {
+			t.Errorf("got %+v", w.state.Health)
+		}
+	})
+	t.Run("forgets what is older than five minutes", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 9)
+		w.attempt(pending(), succeeded())
+		fail(w, 9)
+		w.now = w.now.Add(5*time.Minute + time.Second)
+		w.attempt(pending(), succeeded())
+		fail(w, 1)
+		if w.state.Health.Breaker != hub.BreakerClosed {
+			t.Errorf("got %+v", w.state.Health)
+		}
+	})
+	t.Run("probes after 30 s, doubling to 15 min", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 10)
+		for _, wait := range []time.Duration{30, 60, 120, 240, 480, 900, 900, 900} {
+			wait *= time.Second
+			w.now = w.now.Add(wait - time.Microsecond)
+			if w.limit() != 0 {
+				t.Fatalf("a probe before %v", wait)
+			}
+			w.now = w.now.Add(time.Microsecond)
+			if w.limit() != 1 {
+				t.Fatalf("%d probes after %v", w.limit(), wait)
+			}
+			fail(w, 1)
+		}
+	})
+	t.Run("rises by doubling and closes", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 10)
+		w.now = w.now.Add(30 * time.Second)
+		var seen []int
+		for range 15 {
+			if w.state.Health.Breaker == hub.BreakerClosed {
+				t.Fatal("closed too early")
+			}
+			seen = append(seen, w.limit())
+			w.attempt(pending(), succeeded())
+		}
+		if got, want := fmt.Sprint(seen), "[1 2 2 4 4 4 4 8 8 8 8 8 8 8 8]"; got != want {
+			t.Errorf("in flight %s, want %s", got, want)
+		}
+		if w.state.Health.Breaker != hub.BreakerClosed || w.limit() != 16 {
+			t.Errorf("got %+v", w.state.Health)
+		}
+	})
+	t.Run("halves the slow start on failure and opens at the bottom", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 10)
+		w.now = w.now.Add(30 * time.Second)
+		for range 7 {
+			w.attempt(pending(), succeeded())
+		}
+		for _, want := range []int{8, 4, 2, 1} {
+			if got := w.limit(); got != want {
+				t.Fatalf("limit %d, want %d", got, want)
+			}
+			fail(w, 1)
+		}
+		if w.state.Health.Breaker != hub.BreakerOpen || w.limit() != 0 {
+			t.Errorf("got %+v", w.state.Health)
+		}
+	})
+	t.Run("does not hear those who were under way when it opened", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 10)
+		before := w.state.Health
+		late := refused(500)
+		late.StartedAt = start.Add(-time.Second)
+		w.now = w.now.Add(10 * time.Second)
+		w.attempt(pending(), late)
+		if h := w.state.Health; h.BreakerUntil != before.BreakerUntil || h.Probes != 0 || h.Breaker != hub.BreakerOpen {
+			t.Errorf("got %+v", h)
+		}
+	})
+	t.Run("probes at once when somebody has changed the endpoint", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 10)
+		w.now = w.now.Add(time.Second)
+		w.endpoint.UpdatedAt = w.now
+		if w.limit() != 1 {
+			t.Errorf("limit %d", w.limit())
+		}
+	})
+	t.Run("survives a restart", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		fail(w, 10)
+		stored := w.state.Health
+		w.state = policy.NewState("end_1", &stored)
+		if w.limit() != 0 {
+			t.Error("closed by a restart")
+		}
+		w.now = w.now.Add(30 * time.Second)
+		w.attempt(pending(), succeeded())
+		stored = w.state.Health
+		w.state = policy.NewState("end_1", &stored)
+		if w.limit() != 1 {
+			t.Errorf("the slow start begins anew with one, not %d", w.limit())
+		}
+	})
+	t.Run("takes over what another node has learned", func(t *testing.T) {
+		t.Parallel()
+		ours, theirs := newWorld(), newWorld()
+		theirs.now = theirs.now.Add(time.Second)
+		fail(theirs, 10)
+		ours.attempt(pending(), succeeded())
+		ours.state = ours.state.Merge(&theirs.state.Health)
+		if ours.state.Health.Breaker != hub.BreakerOpen {
+			t.Error("not taken over")
+		}
+		old := hub.EndpointHealth{Breaker: hub.BreakerClosed, LastSuccessAt: start.Add(-time.Hour)}
+		if ours.state.Merge(&old) != ours.state || ours.state.Merge(nil) != ours.state {
+			t.Error("took over something older")
+		}
+	})
+}
+
+func TestDisabledAfterFiveDaysOfFailure(t *testing.T) {
+	t.Parallel()
+	t.Run("of nothing but failures", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		for w.now.Sub(start) < 5*24*time.Hour {
+			if v := w.attempt(pending(), refused(500)); v.Disable != "" {
+				t.Fatalf("disabled after %v", w.now.Sub(start))
+			}
+			w.now = w.now.Add(15 * time.Minute)
+		}
+		if v := w.attempt(pending(), refused(500)); !strings.Contains(v.Disable, "since 2026-03-01T12:00:00Z") {
+			t.Errorf("not disabled: %q", v.Disable)
+		}
+		w.endpoint.UpdatedAt = w.now // somebody enables it again
+		if v := w.attempt(pending(), refused(500)); v.Disable != "" {
+			t.Error("disabled again at once")
+		}
+	})
+	t.Run("but not if one got through", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		w.attempt(pending(), refused(500))
+		w.now = w.now.Add(3 * 24 * time.Hour)
+		w.attempt(pending(), succeeded())
+		w.now = w.now.Add(3 * 24 * time.Hour)
+		for range 20 {
+			if v := w.attempt(pending(), refused(500)); v.Disable != "" {
+				t.Fatal("disabled")
+			}
+		}
+	})
+	t.Run("nor for two failures a week apart", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		w.attempt(pending(), refused(500))
+		w.now = w.now.Add(7 * 24 * time.Hour)
+		if v := w.attempt(pending(), refused(500)); v.Disable != "" {
+			t.Error("disabled")
+		}
+	})
+}
+
+var outcomes = []hub.AttemptOutcome{
+	hub.AttemptSucceeded, hub.AttemptRefused, hub.AttemptTimedOut, hub.AttemptConnectionFailed,
+	hub.AttemptTLSFailed, hub.AttemptAddressBlocked, hub.AttemptInterrupted,
+}
+
+func drawAttempt(t *rapid.T, now time.Time) policy.Attempt {
+	a := policy.Attempt{StartedAt: now, Outcome: rapid.SampledFrom(outcomes).Draw(t, "outcome"), Error: "what went wrong"}
+	switch a.Outcome {
+	case hub.AttemptSucceeded:
+		a.StatusCode, a.Error = 200, ""
+	case hub.AttemptRefused:
+		a.StatusCode = rapid.SampledFrom([]int{301, 400, 404, 410, 429, 500, 503}).Draw(t, "status")
+	default:
+	}
+	if rapid.Bool().Draw(t, "paced") {
+		a.Pacing.NotBefore = now.Add(time.Duration(rapid.Int64Range(1, int64(24*time.Hour)).Draw(t, "wait")))
+	}
+	return a
+}
+
+// Whatever the endpoint does: an attempt is never due earlier than the schedule
+// less its jitter or than the endpoint asked, never later than both allow, and
+// each delivery ends, or waits for a time or for somebody to enable the endpoint.
+func TestEveryDeliveryEndsOrWaitsForAStatedReason(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var schedule []time.Duration
+		for _, n := range rapid.SliceOfN(rapid.Int64Range(0, int64(48*time.Hour)), 0, hub.MaxScheduleLength).Draw(t, "schedule") {
+			schedule = append(schedule, time.Duration(n))
+		}
+		jitter := rapid.Float64Range(0, 1).Draw(t, "jitter")
+		e := endpoint(func(e *hub.Endpoint) {
+			e.RetryPolicy = hub.RetryPolicy{Schedule: schedule, Jitter: jitter, FinalStatuses: []string{"400-404"}}
+			e.MaxConcurrency = rapid.IntRange(0, 300).Draw(t, "concurrency")
+		})
+		schedule = policy.Schedule(e.RetryPolicy)
+		now, state, d := start, policy.NewState(e.ID, nil), pending()
+		charged := 0
+		for step := 0; ; step++ {
+			a := drawAttempt(t, now)
+			v := policy.Decide(policy.Case{
+				Now: now, Endpoint: e, State: state, Delivery: d, Attempt: a,
+				Random: rapid.Float64Range(0, 0.999999).Draw(t, "random"),
+			})
+			if v.Delivery.AttemptCount != d.AttemptCount+1 {
+				t.Fatalf("attempt %d was counted as %d", d.AttemptCount+1, v.Delivery.AttemptCount)
+			}
+			if limit, opens := v.State.Gate(e, now); limit < 0 || limit > hub.MaxMaxConcurrency || (limit == 0) != opens.After(now) {
+				t.Fatalf("gate: %d until %v", limit, opens)
+			}
+			if until := v.State.Health.PacedUntil; until.Sub(now) > 24*time.Hour {
+				t.Fatalf("paced until %v at %v", until, now)
+			}
+			gone := a.StatusCode == 410
+			interrupted := a.Outcome == hub.AttemptInterrupted
+			if !gone && !interrupted {
+				charged++
+			}
+			if v.Delivery.Status.Ended() {
+				if v.Delivery.CompletedAt != now || !v.Delivery.NextAttemptAt.IsZero() {
+					t.Fatalf("ended as %+v", v.Delivery)
+				}
+				if (v.Delivery.Status == hub.DeliveryDead) != (v.Delivery.Reason != "") {
+					t.Fatalf("%s for the reason %q", v.Delivery.Status, v.Delivery.Reason)
+				}
+				if charged > len(schedule) {
+					t.Fatalf("%d attempts on a schedule of %d", charged, len(schedule))
+				}
+				return
+			}
+			if v.Delivery.Status != hub.DeliveryPending || !v.Delivery.CompletedAt.IsZero() {
+				t.Fatalf("waits as %+v", v.Delivery)
+			}
+			wait := v.Delivery.NextAttemptAt.Sub(now)
+			switch {
+			case interrupted:
+				if wait != 0 || v.State != state || v.Delivery.SchedulePosition != d.SchedulePosition {
+					t.Fatalf("an interruption was charged: %+v", v)
+				}
+			case gone:
+				if v.Disable == "" || v.Delivery.SchedulePosition != d.SchedulePosition {
+					t.Fatalf("gone: %+v", v)
+				}
+			default:
+				base := float64(schedule[v.Delivery.SchedulePosition])
+				low, high := time.Duration(base*(1-jitter))-time.Microsecond, time.Duration(base*(1+jitter))+time.Microsecond
+				if wait < 0 || wait < low || wait > max(high, 24*time.Hour) {
+					t.Fatalf("waits %v of %v with a jitter of %v", wait, time.Duration(base), jitter)
+				}
+				if v.Delivery.NextAttemptAt.Before(v.State.Health.PacedUntil) {
+					t.Fatalf("due %v, paced until %v", v.Delivery.NextAttemptAt, v.State.Health.PacedUntil)
+				}
+				if v.Delivery.SchedulePosition != d.SchedulePosition+1 {
+					t.Fatalf("the schedule went from %d to %d", d.SchedulePosition, v.Delivery.SchedulePosition)
+				}
+			}
+			d, state = v.Delivery, v.State
+			if opens := d.NextAttemptAt; opens.After(now) {
+				now = opens
+			}
+		}
+	})
+}
+
+func TestFirstAttemptIsWithinItsJitter(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		wait := time.Duration(rapid.Int64Range(0, int64(72*time.Hour)).Draw(t, "wait"))
+		jitter := rapid.Float64Range(-1, 2).Draw(t, "jitter")
+		due := policy.FirstAttempt(hub.RetryPolicy{Schedule: []time.Duration{wait}, Jitter: jitter}, start, rapid.Float64Range(0, 0.999).Draw(t, "random"))
+		if got := due.Sub(start); got < 0 || got > 2*wait {
+			t.Fatalf("%v for %v", got, wait)
+		}
+	})
+	if due := policy.FirstAttempt(hub.RetryPolicy{}, start, 0); !due.Equal(start) {
+		t.Errorf("the default schedule begins at %v", due)
+	}
+}
