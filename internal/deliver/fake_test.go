@@ -35,6 +35,8 @@ type row struct {
 	token    string
 }
 
+var quiet = slog.New(slog.DiscardHandler)
+
 // fakeStore is the database of these tests: deliveries with leases, in memory.
 type fakeStore struct {
 	clock hub.Clock
@@ -166,9 +168,13 @@ func (s *fakeStore) Settle(st hub.Settlement) {
 // publish makes a delivery of each body to the endpoint in one commit, as the
 // store does: rooms are reserved first, and taken up after the commit.
 func (s *fakeStore) publish(endpointID string, bodies ...string) []string {
+	return s.publishVia(s.taker, endpointID, bodies...)
+}
+
+func (s *fakeStore) publishVia(taker *deliver.Dispatcher, endpointID string, bodies ...string) []string {
 	reserved := make([]bool, len(bodies))
 	for i := range bodies {
-		reserved[i] = s.taker != nil && s.taker.Reserve(endpointID)
+		reserved[i] = taker != nil && taker.Reserve(endpointID)
 	}
 	var ids []string
 	var leases []hub.Lease
@@ -192,7 +198,7 @@ func (s *fakeStore) publish(endpointID string, bodies ...string) []string {
 	}
 	s.mu.Unlock()
 	for _, l := range leases {
-		s.taker.Take(l)
+		taker.Take(l)
 	}
 	return ids
 }
@@ -295,7 +301,7 @@ func newEndpoint(id, url string, change ...func(*hub.Endpoint)) *hub.Endpoint {
 func newDispatcher(t testing.TB, s *fakeStore, transport http.RoundTripper, change ...func(*deliver.Config)) *deliver.Dispatcher {
 	t.Helper()
 	config := deliver.Config{
-		Store: s, Transport: transport, Sign: sign, Logger: slog.New(slog.DiscardHandler), Version: "1.2.3",
+		Store: s, Transport: transport, Sign: sign, Logger: quiet, Version: "1.2.3",
 		Random: func() float64 { return 0.5 },
 	}
 	for _, c := range change {
