@@ -22,13 +22,10 @@ func counter(count func(context.Context) (int, error)) func(context.Context) (*i
 	}
 }
 
-// uncounted is the total of a list that is not counted.
-func uncounted(context.Context) (*int, error) { return nil, nil }
-
-func eventConnection(s hub.Slice[*model.Event], count func(context.Context) (*int, error)) *model.EventConnection {
+func eventConnection(s hub.Slice[*model.Event], count func(context.Context) (int, error)) *model.EventConnection {
 	return model.NewConnection(s, func(e *model.Event) string {
 		return page.Events.Cursor(e.Event.Sequence.String())
-	}, count)
+	}, counter(count))
 }
 
 func rejectionConnection(s hub.Slice[*model.Rejection], count func(context.Context) (int, error)) *model.RejectionConnection {

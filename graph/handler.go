@@ -19,9 +19,9 @@ import (
 	"github.com/hookgraph/hookgraph/graph/gate"
 	"github.com/hookgraph/hookgraph/graph/generated"
 	"github.com/hookgraph/hookgraph/graph/loader"
-	"github.com/hookgraph/hookgraph/graph/model"
 	"github.com/hookgraph/hookgraph/graph/transport"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
 
 // Config is what the handler is made of. All interfaces must be given.
@@ -31,13 +31,11 @@ type Config struct {
 	Publisher Publisher
 	Tail      Tail
 	Matcher   Matcher
-	// Providers are the presets of webhook sources, in the order they are listed.
-	Providers []*model.Provider
+	Providers *webhook.Table // the presets of webhook sources; all there are if nil
 	// Authenticate returns who holds a bearer token, "" where none was sent; see
 	// transport.Config.
 	Authenticate func(ctx context.Context, token string) (*hub.Viewer, error)
 
-	Clock  hub.Clock    // the machine's if nil
 	Logger *slog.Logger // silent if nil
 	// PublicURL is how the outside reaches this hub.
 	PublicURL string
@@ -62,17 +60,21 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	var clock hub.Clock = hub.SystemClock{}
-	if cfg.Clock != nil {
-		clock = cfg.Clock
-	}
 	paths, err := lru.New[string, *jsonpath.Path](cachedPaths)
 	if err != nil {
 		return nil, fmt.Errorf("make path cache: %w", err)
 	}
+	table := cfg.Providers
+	if table == nil {
+		table = webhook.Presets()
+	}
+	providers, err := providersOf(table)
+	if err != nil {
+		return nil, err
+	}
 	r := &Resolver{
 		store: cfg.Store, registry: cfg.Registry, publisher: cfg.Publisher, tail: cfg.Tail, matcher: cfg.Matcher,
-		providers: cfg.Providers, clock: clock, logger: logger, inboundURL: inboundURL(cfg.PublicURL),
+		providers: providers, logger: logger, inboundURL: inboundURL(cfg.PublicURL),
 		paths: paths,
 	}
 	executable := generated.NewExecutableSchema(generated.Config{

@@ -25,6 +25,7 @@ type Store interface {
 	Health(endpointID string) *hub.EndpointHealth
 	Events(ctx context.Context, query store.EventQuery) (hub.Slice[*hub.Event], error)
 	CountEvents(ctx context.Context, filter hub.EventFilter) (int, error)
+	CountAdmitted(ctx context.Context, query store.EventQuery) (int, error)
 	Rejections(ctx context.Context, filter hub.RejectionFilter, page hub.Page) (hub.Slice[*hub.Rejection], error)
 	CountRejections(ctx context.Context, filter hub.RejectionFilter) (int, error)
 	Deliveries(ctx context.Context, filter hub.DeliveryFilter, page hub.Page) (hub.Slice[*hub.Delivery], error)
@@ -79,7 +80,6 @@ type Resolver struct {
 	tail       Tail
 	matcher    Matcher
 	providers  []*model.Provider
-	clock      hub.Clock
 	logger     *slog.Logger
 	inboundURL string
 	paths      *lru.Cache[string, *jsonpath.Path] // parsed ones by their text
@@ -89,7 +89,7 @@ type Resolver struct {
 func (r *Resolver) snapshot() *model.Snapshot {
 	return &model.Snapshot{
 		Configuration: r.store.Configuration(), Health: r.store.Health,
-		Now: r.clock.Now(), InboundURL: r.inboundURL,
+		InboundURL: r.inboundURL,
 	}
 }
 

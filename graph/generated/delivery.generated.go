@@ -1035,7 +1035,7 @@ func (ec *executionContext) _Delivery_status(ctx context.Context, field graphql.
 			return ec.fieldContext_Delivery_status(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Status(), nil
+			return obj.Status, nil
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v hub.DeliveryStatus) graphql.Marshaler {
@@ -1046,7 +1046,7 @@ func (ec *executionContext) _Delivery_status(ctx context.Context, field graphql.
 	)
 }
 func (ec *executionContext) fieldContext_Delivery_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
-	return graphql.NewScalarFieldContext("Delivery", field, true, false, errors.New("field of type DeliveryStatus does not have child fields"))
+	return graphql.NewScalarFieldContext("Delivery", field, false, false, errors.New("field of type DeliveryStatus does not have child fields"))
 }
 
 func (ec *executionContext) _Delivery_reason(ctx context.Context, field graphql.CollectedField, obj *model.Delivery) (ret graphql.Marshaler) {

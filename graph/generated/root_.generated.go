@@ -882,8 +882,9 @@ input EventFilter {
   "Happened within this span, as its source says."
   occurredAt: TimeRange
   """
-  CEL over event, headers, query and body. In queries it is asked of the newest 10,000 events that the rest
-  admits, in streams of every event. An event that it fails on is not admitted. Needs PAYLOADS_READ besides.
+  CEL over event, headers, query and body. In the events query it is asked of the newest 10,000 events that the
+  rest admits, in eventStream of every event; elsewhere it is refused. An event that it fails on is not admitted.
+  Needs PAYLOADS_READ besides.
   """
   expression: String
 }
@@ -896,7 +897,7 @@ type EventConnection {
   nodes: [Event!]!
   "Where the page lies in the list."
   pageInfo: PageInfo!
-  "How many the filter chooses; counted only when selected. Null with a filter expression, which is not counted."
+  "How many the filter chooses; counted only when selected. With an expression, among the newest 10,000 that the rest admits."
   totalCount: Int @cost(weight: 5)
 }
 

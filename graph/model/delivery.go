@@ -6,8 +6,7 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// Delivery is a delivery as GraphQL shows it: one that waits is held where
-// something holds it.
+// Delivery is a delivery as GraphQL shows it.
 type Delivery struct {
 	*hub.Delivery
 	Siblings *Group // the deliveries that were fetched together with it
@@ -52,31 +51,8 @@ func (d *Delivery) Subscription() *EventSubscription {
 // Endpoint returns where it goes, nil once that is deleted.
 func (d *Delivery) Endpoint() *Endpoint { return endpointOf(d.snapshot, d.EndpointID, d.endpoints) }
 
-// Status returns how far it has come.
-func (d *Delivery) Status() hub.DeliveryStatus {
-	if _, held := d.hold(); held {
-		return hub.DeliveryHeld
-	}
-	return d.Delivery.Status
-}
-
 // Reason returns why it is held, dead or canceled.
-func (d *Delivery) Reason() *string {
-	if reason, held := d.hold(); held {
-		return &reason
-	}
-	return optional(d.Delivery.Reason)
-}
-
-// hold tells what keeps a delivery that waits from being attempted.
-func (d *Delivery) hold() (string, bool) {
-	if d.Delivery.Status != hub.DeliveryPending && d.Delivery.Status != hub.DeliveryHeld {
-		return "", false
-	}
-	configuration := d.snapshot.Configuration
-	return hub.Hold(configuration.Endpoints[d.EndpointID], d.snapshot.Health(d.EndpointID),
-		configuration.Subscriptions[d.SubscriptionID], d.snapshot.Now)
-}
+func (d *Delivery) Reason() *string { return optional(d.Delivery.Reason) }
 
 // Attempt is an attempt as GraphQL shows it.
 type Attempt struct {

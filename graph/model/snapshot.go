@@ -1,17 +1,12 @@
 package model
 
-import (
-	"time"
-
-	"github.com/hookgraph/hookgraph/internal/hub"
-)
+import "github.com/hookgraph/hookgraph/internal/hub"
 
 // Snapshot is what one answer sees of everything that lies in memory. All
 // objects of an answer share it, so that they agree with one another.
 type Snapshot struct {
 	Configuration *hub.Configuration
 	Health        func(endpointID string) *hub.EndpointHealth // nil where nothing is known yet
-	Now           time.Time
 	// InboundURL is where senders reach a source, up to the slash before its slug.
 	InboundURL string
 }

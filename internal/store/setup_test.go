@@ -6,7 +6,6 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -426,5 +425,3 @@ func ids[T any](items []T, id func(T) string) []string {
 
 func eventID(ev *hub.Event) string      { return ev.ID }
 func deliveryID(d *hub.Delivery) string { return d.ID }
-
-var _ = fmt.Sprint
