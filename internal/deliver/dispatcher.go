@@ -107,6 +107,7 @@ func New(c Config) (*Dispatcher, error) {
 		config: c, clock: c.Clock, logger: logger,
 		userAgent: "Hookgraph/" + cmp.Or(c.Version, "dev"),
 		sender:    newSender(c.Transport, c.Sign, c.Clock, logger),
+		slots:     newSlots(cmp.Or(max(c.MaxInFlight, 0), DefaultMaxInFlight)),
 		agenda:    newAgenda(),
 		returns:   newReturns(),
 		wake:      make(chan struct{}, 1),
@@ -116,7 +117,6 @@ func New(c Config) (*Dispatcher, error) {
 		lastWord:  make(chan struct{}),
 		lanes:     make(map[string]*lane),
 	}
-	d.slots.limit = int64(cmp.Or(max(c.MaxInFlight, 0), DefaultMaxInFlight))
 	return d, nil
 }
 

@@ -28,6 +28,9 @@ const (
 	refusalRetry = 10 * time.Millisecond
 )
 
+// slotRetry is how soon a lane that found no common slot looks again.
+const slotRetry = 50 * time.Millisecond
+
 // stopAtOnce bounds how long a lane stays stopped by its own verdict, in case it
 // never shows in the configuration.
 const stopAtOnce = time.Minute
@@ -55,9 +58,9 @@ type lane struct {
 	stopped       time.Time // disabled by a verdict that the snapshot does not show yet, until then at most
 	stoppedAs     time.Time // the endpoint's UpdatedAt when it was
 
-	slots    int // granted and running; each has one of the dispatcher's slots and a token
-	granted  int // of these, reserved for a lease that has not come yet
-	promised int // places in the queue for such leases
+	slots    hold // granted and running; each has a token, too
+	granted  int  // of these, reserved for a lease that has not come yet
+	promised int  // places in the queue for such leases
 	queue    fifo
 
 	// backlog says that the database may have due deliveries for which there was
@@ -117,7 +120,7 @@ func (l *lane) depth(limit int, now time.Time) int {
 	if l.latency == 0 || l.rate.limiter != nil || l.state.Health.Breaker != hub.BreakerClosed {
 		return 0
 	}
-	if l.slots > 0 && now.Sub(later(l.busySince, l.finishedAt)) > stallAfter {
+	if l.slots.n > 0 && now.Sub(later(l.busySince, l.finishedAt)) > stallAfter {
 		return 0
 	}
 	n := min(maxQueued, int(time.Duration(limit)*lookahead/l.latency))
@@ -128,7 +131,7 @@ func (l *lane) depth(limit int, now time.Time) int {
 }
 
 // held is how many leases the lane has or has room promised for.
-func (l *lane) held() int { return l.slots + l.promised + l.queue.len() }
+func (l *lane) held() int { return l.slots.n + l.promised + l.queue.len() }
 
 // admit makes room for one more lease: a slot, or a place in the queue.
 func (l *lane) admit(now time.Time, limit, depth int) bool {
@@ -145,24 +148,22 @@ func (l *lane) admit(now time.Time, limit, depth int) bool {
 
 // takeSlot takes a slot of the lane and of the dispatcher, and a token.
 func (l *lane) takeSlot(now time.Time, limit int) bool {
-	if l.slots >= limit || !l.d.slots.take(l.slots) {
+	if l.slots.n >= limit || !l.d.slots.take(&l.slots) {
 		return false
 	}
 	if !l.rate.take(now) {
-		l.d.slots.release()
+		l.d.slots.release(&l.slots)
 		return false
 	}
-	if l.slots == 0 {
+	if l.slots.n == 1 {
 		l.busySince = now
 	}
-	l.slots++
 	return true
 }
 
 // freeSlot gives a slot back; its token too where it was not used.
 func (l *lane) freeSlot(used bool) {
-	l.slots--
-	l.d.slots.release()
+	l.d.slots.release(&l.slots)
 	if !used {
 		l.rate.put()
 	}
@@ -216,9 +217,9 @@ func (l *lane) room(now time.Time, most int) int {
 	}
 	if n == 0 {
 		l.backlog = true // a freed slot rings
-		if l.slots < limit {
+		if l.slots.n < limit {
 			// Not the lane's own slots are short, but tokens or everybody's slots.
-			l.d.agenda.at(l, later(l.rate.opens(now), now.Add(refusalRetry)))
+			l.d.agenda.at(l, later(l.rate.opens(now), now.Add(slotRetry)))
 		}
 	}
 	return n
@@ -231,7 +232,7 @@ func (l *lane) accept(lease hub.Lease, now time.Time) (job, bool) {
 	switch {
 	case l.granted > 0:
 		l.granted--
-		if limit, _ := l.gate(now); l.slots <= limit && l.fit(&lease, now) {
+		if limit, _ := l.gate(now); l.slots.n <= limit && l.fit(&lease, now) {
 			return job{lane: l, lease: lease, template: l.template}, true
 		}
 		l.freeSlot(false)

@@ -76,7 +76,11 @@ func (s *sender) send(base context.Context, t *template, lease *hub.Lease) (atte
 	attempt.StatusCode = response.StatusCode
 	attempt.Outcome, attempt.Error = answered(response.StatusCode)
 	attempt.ResponseHeaders = recordHeader(response.Header)
-	attempt.ResponseBody = s.readBody(response.Body)
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		// After a switch of protocols the body is the bare connection, on which
+		// the deadline has no hold.
+		attempt.ResponseBody = s.readBody(response.Body)
+	}
 	// Beyond what was read the connection is closed, not drained.
 	_ = response.Body.Close()
 	return attempt, policy.ReadPacing(response.Header, response.StatusCode, s.clock.Now())

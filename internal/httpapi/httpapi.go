@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,12 @@ const (
 	MaxHeaderBytes    = 64 << 10
 )
 
+// Paths that others need to know.
+const (
+	InboundPath  = "/in/"
+	ReceiverPath = "/dev/receiver"
+)
+
 // readyTimeout bounds the question whether the hub is ready.
 const readyTimeout = 3 * time.Second
 
@@ -32,6 +39,9 @@ type Routes struct {
 	GraphiQL http.Handler
 	Inbound  http.Handler
 	Metrics  http.Handler
+	// Receiver takes deliveries in development, so that a first event needs no second
+	// program.
+	Receiver http.Handler
 	// Ready says what keeps the hub from serving, or nil.
 	Ready func(context.Context) error
 }
@@ -39,6 +49,7 @@ type Routes struct {
 // API serves the hub's paths.
 type API struct {
 	mux      *http.ServeMux
+	inbound  http.Handler
 	logger   *slog.Logger
 	ready    func(context.Context) error
 	draining atomic.Bool
@@ -46,7 +57,7 @@ type API struct {
 
 // New makes the API.
 func New(routes Routes, logger *slog.Logger) *API {
-	a := &API{mux: http.NewServeMux(), logger: logger, ready: routes.Ready}
+	a := &API{mux: http.NewServeMux(), inbound: routes.Inbound, logger: logger, ready: routes.Ready}
 	handle := func(pattern string, h http.Handler) {
 		if h != nil {
 			a.mux.Handle(pattern, h)
@@ -55,7 +66,7 @@ func New(routes Routes, logger *slog.Logger) *API {
 	handle("/graphql", routes.GraphQL)
 	handle("/graphiql", routes.GraphiQL)
 	handle("/graphiql/", routes.GraphiQL)
-	handle("/in/", routes.Inbound)
+	handle("POST "+ReceiverPath, routes.Receiver)
 	handle("GET /metrics", routes.Metrics)
 	a.mux.HandleFunc("GET /healthz", a.healthz)
 	a.mux.HandleFunc("GET /readyz", a.readyz)
@@ -80,6 +91,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, http.StatusInternalServerError, hub.CodeInternal, "", 0)
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if strings.HasPrefix(r.URL.Path, InboundPath) {
+		// Past the mux, which would redirect a path with two slashes or dots in it: a
+		// provider follows no redirects, and the path is part of what some sign.
+		a.inbound.ServeHTTP(w, r)
+		return
+	}
 	a.mux.ServeHTTP(w, r)
 }
 

@@ -6,15 +6,23 @@ import (
 	"time"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/problem"
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
 
 const (
-	problemType = "application/problem+json"
-	jsonType    = "application/json"
+	jsonType = "application/json"
 
 	allowedMethods = "POST, PUT, PATCH"
 	basicChallenge = `Basic realm="hookgraph", charset="UTF-8"`
+)
+
+// What an observer is told of requests that are not refused; of those that are, it
+// is told the rejection's reason, or the code where there is no rejection.
+const (
+	resultAccepted  = "ACCEPTED"
+	resultDuplicate = "DUPLICATE"
+	resultHandshake = "HANDSHAKE"
 )
 
 // answer is what a sender gets.
@@ -25,6 +33,7 @@ type answer struct {
 	retryAfter  time.Duration // 0: not said
 	allow       string        // "": not said
 	challenge   string        // "": not said
+	result      string        // what became of the request, for the observer
 }
 
 func (a answer) write(w http.ResponseWriter) {
@@ -33,8 +42,7 @@ func (a answer) write(w http.ResponseWriter) {
 		h.Set("Content-Type", a.contentType)
 	}
 	if a.retryAfter > 0 {
-		seconds := (a.retryAfter + time.Second - 1) / time.Second
-		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+		h.Set("Retry-After", problem.RetryAfter(a.retryAfter))
 	}
 	if a.allow != "" {
 		h.Set("Allow", a.allow)
@@ -83,7 +91,8 @@ var codes = map[hub.RejectionReason]hub.Code{
 
 // refused is the answer to a request refused for a reason.
 func refused(src *hub.Source, reason hub.RejectionReason) answer {
-	a := problem(codes[reason])
+	a := problemOf(codes[reason])
+	a.result = string(reason)
 	switch reason {
 	case hub.RejectedMethod:
 		a.allow = allowedMethods
@@ -99,36 +108,32 @@ func refused(src *hub.Source, reason hub.RejectionReason) answer {
 	return a
 }
 
-// problem is the RFC 9457 document of a code, and nothing more: which check a
+// problemOf is the RFC 9457 document of a code, and nothing more: which check a
 // request failed is for the operator to know.
-func problem(code hub.Code) answer {
+func problemOf(code hub.Code) answer {
 	status := statuses[code]
-	body := make([]byte, 0, 96)
-	body = append(body, `{"status":`...)
-	body = strconv.AppendInt(body, int64(status), 10)
-	body = append(body, `,"title":"`...)
-	body = append(body, http.StatusText(status)...)
-	body = append(body, `","code":"`...)
-	body = append(body, code...)
-	body = append(body, `"}`...)
-	return answer{status: status, contentType: problemType, body: body}
+	return answer{status: status, contentType: problem.MediaType, body: problem.Document(status, code, ""), result: string(code)}
 }
 
 // acknowledge is the answer to a request whose event is stored.
 func acknowledge(src *hub.Source, receipt hub.Receipt) answer {
+	result := resultAccepted
+	if receipt.Duplicate {
+		result = resultDuplicate
+	}
 	if own := src.Response; own != (hub.SourceResponse{}) {
 		status := own.Status
 		if status < 200 || status > 299 { // anything else would make the sender repeat what is stored
 			status = http.StatusOK
 		}
 		if own.Body == "" || status == http.StatusNoContent || status == http.StatusResetContent {
-			return answer{status: status}
+			return answer{status: status, result: result}
 		}
 		contentType := own.ContentType
 		if contentType == "" {
 			contentType = jsonType
 		}
-		return answer{status: status, contentType: contentType, body: []byte(own.Body)}
+		return answer{status: status, contentType: contentType, body: []byte(own.Body), result: result}
 	}
 	body := make([]byte, 0, 64)
 	body = append(body, `{"id":"`...)
@@ -136,10 +141,10 @@ func acknowledge(src *hub.Source, receipt hub.Receipt) answer {
 	body = append(body, `","duplicate":`...)
 	body = strconv.AppendBool(body, receipt.Duplicate)
 	body = append(body, '}')
-	return answer{status: http.StatusOK, contentType: jsonType, body: body}
+	return answer{status: http.StatusOK, contentType: jsonType, body: body, result: result}
 }
 
 // answerHandshake is the answer to a provider that asks whether this is ours.
 func answerHandshake(h webhook.Answer) answer {
-	return answer{status: h.Status, contentType: h.ContentType, body: h.Body}
+	return answer{status: h.Status, contentType: h.ContentType, body: h.Body, result: resultHandshake}
 }

@@ -94,7 +94,7 @@ func read(body io.Reader, announced, limit int) ([]byte, error) {
 			break
 		}
 		if err != nil {
-			return buffer, err //nolint:wrapcheck // told apart by the caller
+			return buffer, err // as it is, for the caller to tell apart
 		}
 	}
 	if cap(buffer) > len(buffer)+len(buffer)/4 {

@@ -58,6 +58,9 @@ type Config struct {
 	// commit takes longer may still be stored: the sender is told to try again, and
 	// its dedupe key makes one event of the two.
 	CommitTimeout time.Duration
+	// Observe, if set, is told of each request: what became of it (ACCEPTED,
+	// DUPLICATE, HANDSHAKE, or why not) and how long that took. It must not block.
+	Observe func(result string, took time.Duration)
 }
 
 // Door receives events. It is safe for concurrent use and has no goroutines.
@@ -69,6 +72,7 @@ type Door struct {
 	publicURL     string
 	readTimeout   time.Duration
 	commitTimeout time.Duration
+	observe       func(result string, took time.Duration)
 }
 
 // New makes a door.
@@ -90,6 +94,7 @@ func New(c Config) *Door {
 		publicURL:     strings.TrimRight(c.PublicURL, "/"),
 		readTimeout:   cmp.Or(c.ReadTimeout, DefaultReadTimeout),
 		commitTimeout: cmp.Or(c.CommitTimeout, DefaultCommitTimeout),
+		observe:       c.Observe,
 	}
 }
 
@@ -101,9 +106,10 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	src := d.source(r.URL.Path)
 	if src == nil {
-		problem(hub.CodeNotFound).write(w)
+		problemOf(hub.CodeNotFound).write(w)
 		return
 	}
+	began := time.Now()
 	req := &webhook.Request{
 		Method:     r.Method,
 		Target:     r.RequestURI,
@@ -117,7 +123,11 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The work outlives a sender who hangs up: a request that came in whole is
 	// stored, or recorded as refused, whether or not anybody waits for the answer.
 	ctx := context.WithoutCancel(r.Context())
-	d.answer(ctx, w, r, src, req).write(w)
+	a := d.answer(ctx, w, r, src, req)
+	a.write(w)
+	if d.observe != nil {
+		d.observe(a.result, time.Since(began))
+	}
 }
 
 // source finds the webhook source that a path leads to, or nil.
@@ -151,7 +161,7 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if verdict, code := d.readBody(w, r, src, req); !verdict.Accepted() {
 		refused := d.refuse(ctx, src, req, verdict)
 		if code != "" {
-			return problem(code)
+			return problemOf(code)
 		}
 		return refused
 	}
@@ -184,7 +194,7 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 func (d *Door) Receive(ctx context.Context, events []*hub.Event) ([]hub.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.commitTimeout)
 	defer cancel()
-	return d.store.Append(ctx, events) //nolint:wrapcheck // the store's errors say what they are about
+	return d.store.Append(ctx, events)
 }
 
 func newEvent(src *hub.Source, e webhook.Extracted, receivedAt time.Time) *hub.Event {
@@ -225,15 +235,19 @@ func (d *Door) refuse(ctx context.Context, src *hub.Source, req *webhook.Request
 // unavailable turns what the store could not do into an answer.
 func (d *Door) unavailable(ctx context.Context, src *hub.Source, err error) answer {
 	if errors.Is(err, hub.ErrNotFound) { // deleted while the request came in
-		return problem(hub.CodeNotFound)
+		return problemOf(hub.CodeNotFound)
 	}
-	d.logger.ErrorContext(ctx, "event not stored", slog.String("source_id", src.ID), slog.Any("error", err))
+	level := slog.LevelError
+	if hub.CodeOf(err) == hub.CodeUnavailable { // the store is busy, and has said so
+		level = slog.LevelWarn
+	}
+	d.logger.LogAttrs(ctx, level, "event not stored", slog.String("source_id", src.ID), slog.Any("error", err))
 	wait := unavailableRetryAfter
 	var told *hub.Error
 	if errors.As(err, &told) && told.RetryAfter > 0 {
 		wait = told.RetryAfter
 	}
-	return problem(hub.CodeUnavailable).after(wait)
+	return problemOf(hub.CodeUnavailable).after(wait)
 }
 
 // redact lists a request's headers as they may be stored.

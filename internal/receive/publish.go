@@ -93,10 +93,9 @@ func (d *Door) Publish(ctx context.Context, publications []Publication) ([]Publi
 func (d *Door) normalise(c *hub.Configuration, p *Publication, now time.Time) (*hub.Event, hub.UserErrors) {
 	var problems hub.UserErrors
 	src := publishTo(c, p.SourceID, &problems)
-	switch {
-	case p.Type == "":
+	if p.Type == "" {
 		problems.Add(hub.InputRequired, "an event has a type", "type")
-	default:
+	} else {
 		addProblem(&problems, "the type ", webhook.CheckType(p.Type), "type")
 	}
 	addProblem(&problems, "the key ", webhook.CheckKey(p.DedupeKey), "dedupeKey")

@@ -225,7 +225,7 @@ func TestEverySchemeRefusesTheHostile(t *testing.T) {
 // wantBare checks that the sender is told a code and nothing else.
 func wantBare(t *testing.T, got response, status int, code hub.Code) {
 	t.Helper()
-	want := fmt.Sprintf(`{"status":%d,"title":%q,"code":%q}`, status, http.StatusText(status), code)
+	want := fmt.Sprintf(`{"title":%q,"status":%d,"code":%q}`, http.StatusText(status), status, code)
 	if got.status != status || got.body != want || got.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("answered %d %s %s, want %s", got.status, got.header.Get("Content-Type"), got.body, want)
 	}

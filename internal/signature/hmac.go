@@ -2,7 +2,7 @@ package signature
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // some providers still sign with HMAC-SHA1, which is not broken as a keyed hash
+	"crypto/sha1" // some providers still sign with HMAC-SHA1, which is not broken as a keyed hash
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"

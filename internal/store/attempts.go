@@ -4,11 +4,8 @@ import (
 	"context"
 	"maps"
 
-	entsql "entgo.io/ent/dialect/sql"
-
 	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/ent/attempt"
-	"github.com/hookgraph/hookgraph/ent/predicate"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -37,9 +34,8 @@ func (s *Store) AttemptsOf(ctx context.Context, deliveryIDs []string, page hub.P
 	}
 	var list []*hub.Attempt
 	err = inChunks(deliveryIDs, maxInList, func(part []string) error {
-		conditions := []condition{anyOf(attempt.FieldDeliveryID, part)}
-		more, err := readAll(ctx, s.read.Attempt.Query().Where(all[predicate.Attempt](conditions,
-			func(sel *entsql.Selector) { p.ranked(sel, attempt.FieldDeliveryID) })...), toAttempt)
+		more, err := readAll(ctx, s.read.Attempt.Query().
+			Where(attempt.DeliveryIDIn(part...), p.ranked(attempt.FieldDeliveryID)), toAttempt)
 		list = append(list, more...)
 		return err
 	})

@@ -14,17 +14,10 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// Want asks for due deliveries of one endpoint.
-type Want struct {
-	EndpointID string
-	Limit      int
-	Lease      time.Duration
-}
-
 // claimRequest is a claim on its way through the writer.
 type claimRequest struct {
 	ticket
-	wants  []Want
+	wants  []hub.Want
 	token  string
 	leases []claimedRow
 }
@@ -74,7 +67,7 @@ func claimableIn(cfg *hub.Configuration) claimable {
 // Claim leases due deliveries of the endpoints wanted, those due longest first and
 // never more than each Limit. Paused subscriptions and endpoints that are not
 // active have nothing to claim; an open breaker and pacing are the caller's to mind.
-func (s *Store) Claim(ctx context.Context, wants []Want) ([]hub.Lease, error) {
+func (s *Store) Claim(ctx context.Context, wants []hub.Want) ([]hub.Lease, error) {
 	r := &claimRequest{ticket: newTicket(), token: rand.Text()}
 	for _, w := range wants {
 		if w.Limit > 0 {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 
-	entsql "entgo.io/ent/dialect/sql"
-
 	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/ent/column"
 	"github.com/hookgraph/hookgraph/ent/delivery"
@@ -114,13 +112,11 @@ func (s *Store) DeliveriesOf(ctx context.Context, parent Parent, ids []string, f
 	}
 	var list []*hub.Delivery
 	err = inChunks(ids, size, func(part []string) error {
-		conditions := s.deliveryConditions(f)
-		nested := func(sel *entsql.Selector) { p.each(sel, string(parent), part) }
+		pages := []predicate.Delivery{p.each(string(parent), part, s.deliveryConditions(f))}
 		if parent.few() {
-			conditions = append(conditions, anyOf(string(parent), part))
-			nested = func(sel *entsql.Selector) { p.ranked(sel, string(parent)) }
+			pages = all[predicate.Delivery](s.deliveryConditions(f), anyOf(string(parent), part), p.ranked(string(parent)))
 		}
-		more, err := s.listDeliveries(ctx, s.read.Delivery.Query().Where(all[predicate.Delivery](conditions, nested)...))
+		more, err := s.listDeliveries(ctx, s.read.Delivery.Query().Where(pages...))
 		list = append(list, more...)
 		return err
 	})

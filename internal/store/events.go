@@ -249,8 +249,8 @@ func (s *Store) EventsOfSources(ctx context.Context, sourceIDs []string, f hub.E
 	}
 	var events []*hub.Event
 	err = inChunks(sourceIDs, maxArms, func(part []string) error {
-		more, err := s.listEvents(ctx, s.read.Event.Query().Where(all[predicate.Event](s.eventConditions(f),
-			func(sel *entsql.Selector) { p.each(sel, event.FieldSourceID, part) })...))
+		pages := p.each(event.FieldSourceID, part, s.eventConditions(f))
+		more, err := s.listEvents(ctx, s.read.Event.Query().Where(pages))
 		events = append(events, more...)
 		return err
 	})

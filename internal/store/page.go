@@ -115,42 +115,49 @@ func (p *pager) single(s *entsql.Selector) {
 
 // ranked restricts a query to the page of each parent, by a window function: the
 // way where each parent has few children, since all of them are read.
-func (p *pager) ranked(s *entsql.Selector, parent string) {
+func (p *pager) ranked(parent string) condition {
+	return func(s *entsql.Selector) { p.rank(s, parent) }
+}
+
+func (p *pager) rank(s *entsql.Selector, parent string) {
 	p.bound(s)
 	d := entsql.Dialect(s.Dialect())
 	place := entsql.RowNumber().PartitionBy(s.C(parent))
 	place.OrderExpr(entsql.Expr(p.direction()(s.C(p.column))))
 	columns := s.UnqualifiedColumns()
-	inner := s.Clone().AppendSelectExprAs(place, "place")
+	inner := *s // not Clone, which loses the operators of its predicates
 	t := entsql.Table("ranked")
-	with := d.With("ranked").As(inner)
+	with := d.With("ranked").As(inner.AppendSelectExprAs(place, "place"))
 	*s = *d.Select(columns...).From(t).Where(entsql.LTE(t.C("place"), p.limit())).OrderBy(p.direction()(t.C(p.column))).Prefix(with)
 }
 
 // maxArms keeps each under the 500 terms that SQLite allows in one statement.
 const maxArms = 200
 
-// each restricts a query to the page of each parent, by one arm of a union for each:
-// the way where a parent may have very many children, since each arm stops at its
-// limit. It takes at most maxArms parents.
-func (p *pager) each(s *entsql.Selector, parent string, ids []string) {
-	p.bound(s)
-	d := entsql.Dialect(s.Dialect())
-	columns := s.UnqualifiedColumns()
-	var all *entsql.Selector
-	for i, id := range ids {
-		part := s.Clone()
-		part.Where(entsql.EQ(part.C(parent), id))
-		p.orderBy(part)
-		part.Limit(p.limit())
-		arm := d.Select(columns...).From(part.As("arm" + strconv.Itoa(i)))
-		if all == nil {
-			all = arm
-		} else {
-			all.UnionAll(arm)
+// each makes a query the page of each parent under the conditions, by one arm of a
+// union for each: the way where a parent may have very many children, since each arm
+// stops at its limit. It takes at most maxArms parents.
+func (p *pager) each(parent string, ids []string, conditions []condition) condition {
+	return func(s *entsql.Selector) {
+		d := entsql.Dialect(s.Dialect())
+		columns := s.UnqualifiedColumns()
+		var all *entsql.Selector
+		for i, id := range ids {
+			part := d.Select(columns...).From(entsql.Table(s.TableName()))
+			part.Where(entsql.EQ(part.C(parent), id))
+			for _, restrict := range conditions {
+				restrict(part)
+			}
+			p.single(part)
+			arm := d.Select(columns...).From(part.As("arm" + strconv.Itoa(i)))
+			if all == nil {
+				all = arm
+			} else {
+				all.UnionAll(arm)
+			}
 		}
+		*s = *all.OrderBy(p.direction()(p.column))
 	}
-	*s = *all.OrderBy(p.direction()(p.column))
 }
 
 // slice makes the answer of the rows that a query restricted to the page returned.

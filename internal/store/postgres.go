@@ -50,10 +50,14 @@ func openPostgres(ctx context.Context, url string) (engine, error) {
 	e := &postgresEngine{pool: pool, db: stdlib.OpenDBFromPool(pool)}
 	if err := e.ping(ctx); err != nil {
 		target := fmt.Sprintf("%s:%d", cfg.ConnConfig.Host, cfg.ConnConfig.Port)
-		return nil, errors.Join(fmt.Errorf("the database at %s does not answer, check HOOKGRAPH_DATABASE_URL and that it runs: %w", target, err), e.close())
+		_ = e.close() // the first error tells more
+		return nil, fmt.Errorf("the database at %s does not answer, check HOOKGRAPH_DATABASE_URL and that it runs: %s", target, oneLine(err))
 	}
 	return e, nil
 }
+
+// oneLine folds the driver's list of attempts into one line for the operator.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 func (e *postgresEngine) readDriver() dialect.Driver { return entsql.OpenDB(dialect.Postgres, e.db) }
 

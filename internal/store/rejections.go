@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 
-	entsql "entgo.io/ent/dialect/sql"
-
 	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/ent/predicate"
 	"github.com/hookgraph/hookgraph/ent/rejection"
@@ -50,8 +48,7 @@ func (s *Store) RejectionsOfSources(ctx context.Context, sourceIDs []string, pag
 	}
 	var list []*hub.Rejection
 	err = inChunks(sourceIDs, maxArms, func(part []string) error {
-		more, err := readAll(ctx, s.read.Rejection.Query().Where(
-			func(sel *entsql.Selector) { p.each(sel, rejection.FieldSourceID, part) }), toRejection)
+		more, err := readAll(ctx, s.read.Rejection.Query().Where(p.each(rejection.FieldSourceID, part, nil)), toRejection)
 		list = append(list, more...)
 		return err
 	})

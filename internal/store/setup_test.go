@@ -6,7 +6,6 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -338,7 +337,7 @@ func delivery(t testing.TB, s *store.Store, id string) *hub.Delivery {
 // claim leases what is due of one endpoint.
 func claim(t testing.TB, s *store.Store, e *hub.Endpoint, limit int) []hub.Lease {
 	t.Helper()
-	return got[[]hub.Lease](t)(s.Claim(t.Context(), []store.Want{{EndpointID: e.ID, Limit: limit, Lease: time.Minute}}))
+	return got[[]hub.Lease](t)(s.Claim(t.Context(), []hub.Want{{EndpointID: e.ID, Limit: limit, Lease: time.Minute}}))
 }
 
 // attempt is the result of one try with a lease.
@@ -426,5 +425,3 @@ func ids[T any](items []T, id func(T) string) []string {
 
 func eventID(ev *hub.Event) string      { return ev.ID }
 func deliveryID(d *hub.Delivery) string { return d.ID }
-
-var _ = fmt.Sprint

@@ -85,7 +85,7 @@ func (a *Adapter) text(expression string, r *Request) (string, error) {
 	if expression == "" {
 		return "", nil
 	}
-	return a.expressions.EvalText(expression, r.inboundView()) //nolint:wrapcheck // the caller names the field
+	return a.expressions.EvalText(expression, r.inboundView())
 }
 
 func eventType(p *Provider, src *hub.Source, r *Request) string {

@@ -116,7 +116,7 @@ type TimeRule struct {
 // find returns what the rule finds, or "".
 func (rule Rule) find(p *Provider, r *Request) string {
 	for _, place := range rule {
-		found := ""
+		var found string
 		switch {
 		case place.Func != nil:
 			found = place.Func(p, r)
