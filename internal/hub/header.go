@@ -1,6 +1,10 @@
 package hub
 
-import "strings"
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
 
 // Header is one HTTP header field, in the order and spelling it came in.
 type Header struct {
@@ -10,7 +14,9 @@ type Header struct {
 
 // sensitive are the words that mark a header as a credential wherever they
 // stand in its name.
-var sensitive = []string{"secret", "token", "key", "auth", "password", "credential", "cookie"}
+var sensitive = [][]byte{
+	[]byte("secret"), []byte("token"), []byte("key"), []byte("auth"), []byte("password"), []byte("credential"), []byte("cookie"),
+}
 
 // notSensitive are well-known headers that contain one of those words and carry
 // no credential.
@@ -18,11 +24,13 @@ var notSensitive = map[string]bool{"idempotency-key": true, "x-event-key": true}
 
 // Redact returns the headers with the values of credentials, cookies and
 // everything named secret, token, key or auth replaced, as they may be stored.
-func Redact(headers []Header) []Header {
+// Further names are those that carry a credential by somebody's configuration.
+func Redact(headers []Header, further ...string) []Header {
 	out := make([]Header, len(headers))
 	for i, h := range headers {
 		out[i] = h
-		if IsSensitiveHeader(h.Name) {
+		named := func(name string) bool { return strings.EqualFold(name, h.Name) }
+		if IsSensitiveHeader(h.Name) || slices.ContainsFunc(further, named) {
 			out[i].Value = redacted
 		}
 	}
@@ -31,12 +39,20 @@ func Redact(headers []Header) []Header {
 
 // IsSensitiveHeader reports whether a header of this name carries a credential.
 func IsSensitiveHeader(name string) bool {
-	name = strings.ToLower(name)
-	if notSensitive[name] {
+	var room [64]byte // enough for nearly every name, so that this allocates nothing
+	lower := room[:0]
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower = append(lower, c)
+	}
+	if notSensitive[string(lower)] {
 		return false
 	}
 	for _, word := range sensitive {
-		if strings.Contains(name, word) {
+		if bytes.Contains(lower, word) {
 			return true
 		}
 	}

@@ -57,8 +57,12 @@ type Source struct {
 	UpdatedAt time.Time
 }
 
-// Verified reports whether the source checks who is sending.
-func (s *Source) Verified() bool { return s.Provider != "" || s.Verification != nil }
+// Verified reports whether the source checks who is sending. One that allows
+// unverified requests may name a provider for its rules alone: then it has no
+// secrets to check with.
+func (s *Source) Verified() bool {
+	return s.Verification != nil || s.Provider != "" && (len(s.Secrets) > 0 || !s.AllowUnverified)
+}
 
 // SourceResponse is the answer a sender gets on acceptance. The zero value
 // stands for 200 and {"id":"evt_…","duplicate":false}.

@@ -80,3 +80,21 @@ func ViewerFromContext(ctx context.Context) *Viewer {
 	v, _ := ctx.Value(viewerKey{}).(*Viewer)
 	return v
 }
+
+// scopes are all scopes, in the order of the contract.
+var scopes = []Scope{
+	ScopeEventsRead, ScopeEventsPublish, ScopePayloadsRead, ScopeSourcesWrite,
+	ScopeEndpointsWrite, ScopeDeliveriesWrite, ScopeAdmin, ScopeSchemaRead,
+}
+
+// Valid reports whether the scope exists.
+func (s Scope) Valid() bool { return slices.Contains(scopes, s) }
+
+// ScopeNames returns the names of all scopes.
+func ScopeNames() []string {
+	names := make([]string, len(scopes))
+	for i, s := range scopes {
+		names[i] = string(s)
+	}
+	return names
+}

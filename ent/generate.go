@@ -1,0 +1,5 @@
+// Package ent is the database client that entgo.io/ent generates from the
+// schemas in ent/schema. Only internal/store uses it.
+package ent
+
+//go:generate go run -mod=mod entgo.io/ent/cmd/ent generate ./schema

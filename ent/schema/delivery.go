@@ -1,0 +1,49 @@
+package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+
+	"github.com/hookgraph/hookgraph/ent/column"
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// Delivery is one event owed to one subscription.
+type Delivery struct{ ent.Schema }
+
+// Mixin of Delivery.
+func (Delivery) Mixin() []ent.Mixin { return []ent.Mixin{Identity{}} }
+
+// Fields of Delivery.
+func (Delivery) Fields() []ent.Field {
+	return []ent.Field{
+		field.String("event_id").Immutable(),
+		field.String("subscription_id").Immutable(),
+		field.String("endpoint_id").Immutable(),
+		field.String("status").GoType(hub.DeliveryStatus("")).Comment("never HELD, which is derived"),
+		field.String("reason").Comment("why, for DEAD and CANCELED"),
+		field.Int("attempt_count").Comment("how many attempts are recorded"),
+		field.Int("schedule_position").Comment("place of the next attempt in the retry schedule, from 0"),
+		field.Int64("next_attempt_at").GoType(column.Time(0)).Comment("as people see it; 0 once ended"),
+		field.Int64("due_at").GoType(column.Time(0)).Comment("when any worker may claim it: the lease's end while leased"),
+		field.String("lease_token").Comment("fences the lease; empty while nobody holds one"),
+		field.Int64("created_at").GoType(column.Time(0)).Immutable(),
+		field.Int64("completed_at").GoType(column.Time(0)),
+	}
+}
+
+// Indexes of Delivery.
+func (Delivery) Indexes() []ent.Index {
+	return []ent.Index{
+		// What is due: it holds what waits alone, so it stays small however long the history.
+		// The subscription is in it so that paused ones are skipped without their rows.
+		index.Fields("endpoint_id", "due_at", "subscription_id").
+			StorageKey("delivery_pending").Annotations(entsql.IndexWhere("status = 'PENDING'")),
+		index.Fields("id").StorageKey("delivery_dead").Annotations(entsql.IndexWhere("status = 'DEAD'")),
+		index.Fields("event_id"),
+		index.Fields("endpoint_id", "id"),
+		index.Fields("subscription_id", "id"),
+	}
+}

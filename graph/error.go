@@ -1,0 +1,93 @@
+package graph
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime/debug"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/hookgraph/hookgraph/graph/model"
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// forbidden is the error of a field that needs a scope.
+func forbidden(scope hub.Scope) *hub.Error {
+	return hub.NewError(hub.CodeForbidden, "the key needs the scope "+string(scope))
+}
+
+// present is the one place where errors become GraphQL errors. Those that carry
+// a code are shown, everything else is logged and shown as internal.
+func (r *Resolver) present(ctx context.Context, err error) *gqlerror.Error {
+	shown := graphql.DefaultErrorPresenter(ctx, err)
+	if _, coded := shown.Extensions["code"]; coded {
+		return shown
+	}
+	// What was wrapped keeps its place; its text stays inside.
+	out := &gqlerror.Error{Path: shown.Path, Locations: shown.Locations, Extensions: map[string]any{}}
+	set := func(code hub.Code, message string) *gqlerror.Error {
+		out.Message, out.Extensions["code"] = message, string(code)
+		return out
+	}
+	var known *hub.Error
+	var problems hub.UserErrors
+	field := graphql.GetFieldContext(ctx)
+	switch {
+	case errors.As(err, &known):
+		if known.RetryAfter > 0 {
+			out.Extensions["retryAfter"] = int(math.Ceil(known.RetryAfter.Seconds()))
+		}
+		if known.Err != nil {
+			r.logger.WarnContext(ctx, "a field was answered with an error", slog.String("code", string(known.Code)),
+				slog.String("path", shown.Path.String()), slog.Any("error", known.Err))
+		}
+		return set(known.Code, known.Message)
+	case errors.As(err, &problems):
+		return set(hub.CodeBadUserInput, problems.Error())
+	case field != nil && (field.Field.Name == "__schema" || field.Field.Name == "__type"):
+		return set(hub.CodeIntrospectionOff, "introspection needs the scope SCHEMA_READ")
+	case errors.Is(err, context.DeadlineExceeded):
+		return set(hub.CodeTimeout, "the operation took too long; ask for less at once")
+	case errors.Is(err, context.Canceled):
+		return set(hub.CodeUnavailable, "the operation was cut off")
+	}
+	requestID := rand.Text()
+	r.logger.ErrorContext(ctx, "a field failed", slog.String("request_id", requestID),
+		slog.String("path", shown.Path.String()), slog.Any("error", err))
+	out.Extensions["requestId"] = requestID
+	return set(hub.CodeInternal, "internal error; the log has more under this request id")
+}
+
+// recovered turns a panic in a resolver into an error, which is presented, and
+// logged with the stack, like any other.
+func (r *Resolver) recovered(_ context.Context, reason any) error {
+	return fmt.Errorf("panic in a resolver: %v\n%s", reason, debug.Stack())
+}
+
+// userErrors shows what was wrong with the input of a mutation. What is wrong
+// with the thing that field names becomes a user error too; what the caller
+// cannot mend is returned as an error.
+func userErrors(err error, field ...string) ([]*model.UserError, error) {
+	if err == nil {
+		return []*model.UserError{}, nil
+	}
+	var problems hub.UserErrors
+	if errors.As(err, &problems) {
+		return model.NewUserErrors(problems), nil
+	}
+	var known *hub.Error
+	if errors.As(err, &known) {
+		codes := map[hub.Code]hub.InputCode{
+			hub.CodeNotFound: hub.InputNotFound, hub.CodeConflict: hub.InputConflict, hub.CodeBadUserInput: hub.InputInvalid,
+		}
+		if code, ok := codes[known.Code]; ok {
+			return model.NewUserErrors(hub.UserErrors{{Code: code, Message: known.Message, Field: field}}), nil
+		}
+	}
+	return nil, err
+}

@@ -1,0 +1,89 @@
+package graph
+
+import (
+	"context"
+
+	"github.com/hookgraph/hookgraph/graph/loader"
+	"github.com/hookgraph/hookgraph/graph/model"
+	"github.com/hookgraph/hookgraph/graph/page"
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/store"
+)
+
+// one shows what is configured under a key, nil where nothing is.
+func one[R, N any](
+	ctx context.Context, key string, all func(*model.Snapshot) map[string]*R, show func(*model.Snapshot, *R) *N,
+) (*N, error) {
+	snapshot := loader.FromContext(ctx).Snapshot()
+	row := all(snapshot)[key]
+	if row == nil {
+		return nil, nil
+	}
+	return show(snapshot, row), nil
+}
+
+// shown shows the items of a page.
+func shown[R, N any](s hub.Slice[R], show func([]R) []N) hub.Slice[N] {
+	return hub.Slice[N]{Items: show(s.Items), HasNext: s.HasNext, HasPrevious: s.HasPrevious}
+}
+
+func sources(ctx context.Context, f hub.SourceFilter, arguments page.Arguments) (*model.SourceConnection, error) {
+	if err := checkLengths(len(f.Kinds), len(f.States), len(f.Providers)); err != nil {
+		return nil, err
+	}
+	snapshot := loader.FromContext(ctx).Snapshot()
+	return configured(snapshot.Configuration.Sources, func(s *hub.Source) bool {
+		return among(f.Kinds, s.Kind) && among(f.States, s.State) && among(f.Providers, s.Provider) &&
+			contains(s.Name, f.NameContains)
+	}, sourceID, page.Sources, arguments, func(rows []*hub.Source) []*model.Source {
+		return model.NewSources(snapshot, rows)
+	}, func(s *model.Source) string { return s.ID })
+}
+
+func endpoints(ctx context.Context, f hub.EndpointFilter, arguments page.Arguments) (*model.EndpointConnection, error) {
+	if err := checkLengths(len(f.Kinds), len(f.States), len(f.Breakers)); err != nil {
+		return nil, err
+	}
+	snapshot := loader.FromContext(ctx).Snapshot()
+	return configured(snapshot.Configuration.Endpoints, func(e *hub.Endpoint) bool {
+		return among(f.Kinds, e.Kind) && among(f.States, e.State) &&
+			among(f.Breakers, model.NewEndpoint(snapshot, e).Breaker()) && contains(e.Name, f.NameContains)
+	}, endpointID, page.Endpoints, arguments, func(rows []*hub.Endpoint) []*model.Endpoint {
+		return model.NewEndpoints(snapshot, rows)
+	}, func(e *model.Endpoint) string { return e.ID })
+}
+
+func subscriptions(
+	ctx context.Context, f hub.SubscriptionFilter, arguments page.Arguments,
+) (*model.EventSubscriptionConnection, error) {
+	if err := checkLengths(len(f.States), len(f.EndpointIDs)); err != nil {
+		return nil, err
+	}
+	snapshot := loader.FromContext(ctx).Snapshot()
+	return configured(snapshot.Configuration.Subscriptions, func(s *hub.Subscription) bool {
+		return among(f.States, s.State) && among(f.EndpointIDs, s.EndpointID) && contains(s.Name, f.NameContains)
+	}, subscriptionID, page.Subscriptions, arguments, func(rows []*hub.Subscription) []*model.EventSubscription {
+		return model.NewSubscriptions(snapshot, rows)
+	}, func(s *model.EventSubscription) string { return s.ID })
+}
+
+// deliveriesOf is a page of the deliveries of an event, endpoint or subscription.
+func (r *Resolver) deliveriesOf(
+	ctx context.Context, parent store.Parent, of *model.Group, id string, filter *hub.DeliveryFilter, arguments page.Arguments,
+) (*model.DeliveryConnection, error) {
+	p, err := page.Deliveries.Page(arguments)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDeliveryFilter(filter); err != nil {
+		return nil, err
+	}
+	l := loader.FromContext(ctx)
+	found, err := l.Deliveries(ctx, parent, of, id, filter, p)
+	if err != nil {
+		return nil, err
+	}
+	return deliveryConnection(found, func(ctx context.Context) (int, error) {
+		return l.CountDeliveries(ctx, parent, of, id, filter)
+	}), nil
+}

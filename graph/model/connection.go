@@ -1,0 +1,83 @@
+package model
+
+import (
+	"context"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// PageInfo tells where a page lies in its list.
+type PageInfo struct {
+	HasNextPage     bool
+	HasPreviousPage bool
+	StartCursor     *string
+	EndCursor       *string
+}
+
+// Edge is an item of a list with its place in it.
+type Edge[N any] struct {
+	Cursor string
+	Node   N
+}
+
+// Connection is one page of a list. Its total is counted only when asked for.
+type Connection[N any] struct {
+	items                []N
+	hasNext, hasPrevious bool
+	cursor               func(N) string
+	count                func(context.Context) (*int, error)
+}
+
+// NewConnection wraps a page. cursor gives an item's opaque place in the list;
+// count the length of the whole list, nil where that is not counted.
+func NewConnection[N any](
+	page hub.Slice[N], cursor func(N) string, count func(context.Context) (*int, error),
+) *Connection[N] {
+	return &Connection[N]{
+		items: page.Items, hasNext: page.HasNext, hasPrevious: page.HasPrevious,
+		cursor: cursor, count: count,
+	}
+}
+
+// Nodes returns the items.
+func (c *Connection[N]) Nodes() []N { return c.items }
+
+// Edges returns the items with their cursors.
+func (c *Connection[N]) Edges() []*Edge[N] {
+	edges := make([]*Edge[N], len(c.items))
+	for i, item := range c.items {
+		edges[i] = &Edge[N]{Cursor: c.cursor(item), Node: item}
+	}
+	return edges
+}
+
+// PageInfo tells where the page lies in the list.
+func (c *Connection[N]) PageInfo() *PageInfo {
+	info := &PageInfo{HasNextPage: c.hasNext, HasPreviousPage: c.hasPrevious}
+	if len(c.items) > 0 {
+		first, last := c.cursor(c.items[0]), c.cursor(c.items[len(c.items)-1])
+		info.StartCursor, info.EndCursor = &first, &last
+	}
+	return info
+}
+
+// TotalCount returns the length of the whole list.
+func (c *Connection[N]) TotalCount(ctx context.Context) (*int, error) { return c.count(ctx) }
+
+// The connections and edges of the SDL.
+type (
+	SourceConnection            = Connection[*Source]
+	SourceEdge                  = Edge[*Source]
+	EventConnection             = Connection[*Event]
+	EventEdge                   = Edge[*Event]
+	RejectionConnection         = Connection[*Rejection]
+	RejectionEdge               = Edge[*Rejection]
+	EndpointConnection          = Connection[*Endpoint]
+	EndpointEdge                = Edge[*Endpoint]
+	EventSubscriptionConnection = Connection[*EventSubscription]
+	EventSubscriptionEdge       = Edge[*EventSubscription]
+	DeliveryConnection          = Connection[*Delivery]
+	DeliveryEdge                = Edge[*Delivery]
+	AttemptConnection           = Connection[*Attempt]
+	AttemptEdge                 = Edge[*Attempt]
+)

@@ -1,0 +1,42 @@
+package model
+
+import (
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// Event is an event as GraphQL shows it.
+type Event struct {
+	*hub.Event
+	Siblings *Group // the events that were fetched together with it
+
+	snapshot *Snapshot
+	sources  *Group // the sources of all siblings
+}
+
+// NewEvents shows events that were fetched together.
+func NewEvents(snapshot *Snapshot, events []*hub.Event) []*Event {
+	group := NewGroup(events, func(e *hub.Event) string { return e.ID })
+	sources := NewGroup(events, func(e *hub.Event) string { return e.SourceID })
+	out := make([]*Event, len(events))
+	for i, e := range events {
+		out[i] = &Event{Event: e, Siblings: group, snapshot: snapshot, sources: sources}
+	}
+	return out
+}
+
+// NewEvent shows one event.
+func NewEvent(snapshot *Snapshot, event *hub.Event) *Event {
+	return NewEvents(snapshot, []*hub.Event{event})[0]
+}
+
+// Source returns where the event came in, nil once that is deleted.
+func (e *Event) Source() *Source { return sourceOf(e.snapshot, e.SourceID, e.sources) }
+
+// Sequence returns the event's place in the total order, as text.
+func (e *Event) Sequence() string { return e.Event.Sequence.String() }
+
+// DedupeKey returns what the source calls it.
+func (e *Event) DedupeKey() *string { return optional(e.Event.DedupeKey) }
+
+// OrderingKey returns what it is about.
+func (e *Event) OrderingKey() *string { return optional(e.Event.OrderingKey) }

@@ -1,0 +1,295 @@
+package graph_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hookgraph/hookgraph/graph"
+	"github.com/hookgraph/hookgraph/internal/auth"
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/match"
+	"github.com/hookgraph/hookgraph/internal/receive"
+	"github.com/hookgraph/hookgraph/internal/secret"
+	"github.com/hookgraph/hookgraph/internal/store"
+	"github.com/hookgraph/hookgraph/internal/stream"
+	"github.com/hookgraph/hookgraph/internal/testkit"
+)
+
+func TestMain(m *testing.M) {
+	// The cache of keys has a goroutine for good; its library offers no end to it.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/golang-lru/v2/expirable.NewLRU[...].func1"))
+}
+
+// operatorKey opens everything but introspection.
+const operatorKey = "operator-key-of-the-graph-tests-0001"
+
+// bundle is a hub without its delivering half, reached over HTTP.
+type bundle struct {
+	t       testing.TB
+	store   *store.Store
+	tail    *stream.Tail
+	handler *graph.Handler
+	url     string // of /graphql
+
+	mu         sync.Mutex
+	statements []string // reads, since the last count
+}
+
+// noTaker leaves all deliveries in the database.
+type noTaker struct{}
+
+func (noTaker) Reserve(string) bool { return false }
+func (noTaker) Release(string)      {}
+func (noTaker) Take(hub.Lease)      {}
+
+// bus says "look again" within the process.
+type bus struct {
+	mu       sync.Mutex
+	watchers map[chan struct{}]struct{}
+}
+
+func (b *bus) notify() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for watcher := range b.watchers {
+		select {
+		case watcher <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (b *bus) Watch() (<-chan struct{}, func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	watcher := make(chan struct{}, 1)
+	b.watchers[watcher] = struct{}{}
+	return watcher, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.watchers, watcher)
+	}
+}
+
+// setup starts a hub on an empty SQLite database.
+func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
+	t.Helper()
+	b := &bundle{t: t}
+	ctx := t.Context()
+	matcher, err := match.New()
+	must(t, err)
+	keyring, err := secret.NewKeyring(bytes.Repeat([]byte{7}, 32))
+	must(t, err)
+	bus := &bus{watchers: make(map[chan struct{}]struct{})}
+	b.store, err = store.Open(ctx, store.Config{
+		URL: "sqlite:" + filepath.Join(t.TempDir(), "hookgraph.db"), Keyring: keyring, Router: matcher, Notify: bus.notify,
+		Trace: func(query string) {
+			if strings.HasSuffix(query, "ASC LIMIT 512") { // the tail's, which looks on its own
+				return
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.statements = append(b.statements, query)
+		},
+	})
+	must(t, err)
+	t.Cleanup(func() { _ = b.store.Close() })
+	_, _, err = b.store.Migrate(ctx)
+	must(t, err)
+	must(t, b.store.Start(ctx, noTaker{}))
+	t.Cleanup(func() { _ = b.store.Stop(context.Background()) })
+	b.tail = stream.New(stream.Config{Log: b.store, Bus: bus})
+	must(t, b.tail.Start(ctx))
+	t.Cleanup(func() { _ = b.tail.Stop(context.Background()) })
+
+	door := receive.New(receive.Config{Store: b.store, Expressions: matcher})
+	authenticator := auth.New(b.store, operatorKey, hub.SystemClock{}, discard)
+	cfg := graph.Config{
+		Store: b.store, Publisher: door, Tail: b.tail, Matcher: matcher,
+		Authenticate: authenticator.Authenticate, PublicURL: "https://hub.example",
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	b.handler, err = graph.NewHandler(cfg)
+	must(t, err)
+	server := httptest.NewServer(b.handler)
+	b.url = server.URL + "/graphql"
+	t.Cleanup(func() {
+		_ = b.handler.Drain(context.Background())
+		server.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	must(t, b.store.CreateSource(ctx, &hub.Source{
+		ID: hub.NewID(hub.SourcePrefix, time.Now()), Name: "API", Slug: hub.BuiltInAPISlug, Kind: hub.SourceAPI,
+		State: hub.SourceActive, MaxBodyBytes: hub.DefaultMaxBodyBytes, CreatedAt: now(), UpdatedAt: now(),
+	}))
+	return b
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var discard = slog.New(slog.DiscardHandler)
+
+func now() time.Time { return hub.SystemClock{}.Now() }
+
+// key makes an API key with the given scopes.
+func (b *bundle) key(scopes ...hub.Scope) string {
+	b.t.Helper()
+	key, text := auth.NewKey("test", hub.RoleViewer, scopes, time.Time{}, now())
+	must(b.t, b.store.CreateAPIKey(b.t.Context(), key))
+	return text
+}
+
+// wire makes an endpoint and a subscription that wants everything.
+func (b *bundle) wire(name string) (*hub.Endpoint, *hub.Subscription) {
+	b.t.Helper()
+	e := &hub.Endpoint{
+		ID: hub.NewID(hub.EndpointPrefix, time.Now()), Name: name, Kind: hub.EndpointHTTP, URL: "https://" + name + ".example/",
+		State: hub.EndpointActive, Timeout: time.Second, MaxConcurrency: 1, Signing: hub.SigningNone,
+		RetryPolicy: hub.RetryPolicy{Schedule: hub.DefaultSchedule, Jitter: hub.DefaultJitter}, CreatedAt: now(), UpdatedAt: now(),
+	}
+	must(b.t, b.store.CreateEndpoint(b.t.Context(), e))
+	s := &hub.Subscription{
+		ID: hub.NewID(hub.SubscriptionPrefix, time.Now()), Name: "to " + name, EndpointID: e.ID,
+		State: hub.SubscriptionActive, EventTypes: []string{"*"}, CreatedAt: now(), UpdatedAt: now(),
+	}
+	must(b.t, b.store.CreateSubscription(b.t.Context(), s))
+	return e, s
+}
+
+// publish stores an event and returns its ID.
+func (b *bundle) publish(eventType, payload string) string {
+	b.t.Helper()
+	event := &hub.Event{
+		ID: hub.NewID(hub.EventPrefix, time.Now()), Type: eventType, ReceivedAt: now(), ContentType: "application/json",
+		SourceID: b.store.Configuration().SourcesBySlug[hub.BuiltInAPISlug].ID,
+		Payload:  &hub.Payload{Body: []byte(payload), Headers: []hub.Header{{Name: "X-Test", Value: "yes"}}},
+	}
+	receipts, err := b.store.Append(b.t.Context(), []*hub.Event{event})
+	must(b.t, err)
+	return receipts[0].EventID
+}
+
+// attempt makes one attempt at every delivery of an endpoint.
+func (b *bundle) attempt(e *hub.Endpoint, status int) {
+	b.t.Helper()
+	leases, err := b.store.Claim(b.t.Context(), []store.Want{{EndpointID: e.ID, Limit: 1000, Lease: time.Minute}})
+	must(b.t, err)
+	for _, lease := range leases {
+		d := lease.Delivery
+		d.AttemptCount++
+		d.Status, d.NextAttemptAt, d.CompletedAt = hub.DeliveryDelivered, time.Time{}, now()
+		b.store.Settle(hub.Settlement{LeaseToken: lease.Token, Delivery: d, Attempt: &hub.Attempt{
+			ID: hub.NewID(hub.AttemptPrefix, time.Now()), DeliveryID: d.ID, Number: d.AttemptCount, StartedAt: now(),
+			Duration: 20 * time.Millisecond, Outcome: hub.AttemptSucceeded, StatusCode: status, RequestURL: e.URL,
+			RequestHeaders: []hub.Header{{Name: "webhook-id", Value: d.ID}}, ResponseBody: []byte("thanks"),
+		}})
+	}
+	testkit.Eventually(b.t, "the attempts are stored", func() bool {
+		n, err := b.store.Backlog(b.t.Context(), []string{e.ID})
+		must(b.t, err)
+		return n[e.ID] == 0
+	})
+}
+
+// counted returns the reads since the last call.
+func (b *bundle) counted() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.statements
+	b.statements = nil
+	return out
+}
+
+// answer is a GraphQL answer.
+type answer struct {
+	Status int
+	Header http.Header
+	Raw    string
+	Data   json.RawMessage
+	Errors []struct {
+		Message    string
+		Path       []any
+		Extensions map[string]any
+	}
+	Extensions map[string]any
+}
+
+// code is that of the first error.
+func (a *answer) code() string {
+	if len(a.Errors) == 0 {
+		return ""
+	}
+	code, _ := a.Errors[0].Extensions["code"].(string)
+	return code
+}
+
+// into decodes the data, and fails the test if there are errors.
+func (a *answer) into(t testing.TB, target any) {
+	t.Helper()
+	if len(a.Errors) > 0 {
+		t.Fatalf("answered %s", a.Raw)
+	}
+	must(t, json.Unmarshal(a.Data, target))
+}
+
+// ask sends a query with the operator key.
+func (b *bundle) ask(query string, variables ...any) *answer {
+	b.t.Helper()
+	return b.askAs(operatorKey, query, variables...)
+}
+
+// askAs sends a query with any key. Variables are names and values in turn.
+func (b *bundle) askAs(key, query string, variables ...any) *answer {
+	b.t.Helper()
+	values := map[string]any{}
+	for i := 0; i+1 < len(variables); i += 2 {
+		values[fmt.Sprint(variables[i])] = variables[i+1]
+	}
+	body, err := json.Marshal(map[string]any{"query": query, "variables": values})
+	must(b.t, err)
+	return b.send(http.MethodPost, "", string(body), "Authorization", "Bearer "+key, "Content-Type", "application/json")
+}
+
+// send sends any request.
+func (b *bundle) send(method, query, body string, headers ...string) *answer {
+	b.t.Helper()
+	request, err := http.NewRequestWithContext(b.t.Context(), method, b.url+query, strings.NewReader(body))
+	must(b.t, err)
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	must(b.t, err)
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	must(b.t, err)
+	out := &answer{Status: response.StatusCode, Header: response.Header, Raw: string(text)}
+	if strings.Contains(response.Header.Get("Content-Type"), "json") {
+		must(b.t, json.Unmarshal(text, out))
+	}
+	return out
+}
+
+// unique is a name that no other test uses.
+func unique() string { return strings.ToLower(rand.Text()) }

@@ -1,0 +1,137 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// serveEvents answers by server-sent events, one connection for one operation.
+func (h *Handler) serveEvents(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, operation *graphql.OperationContext, stream *Stream,
+) {
+	if !h.hold() {
+		h.refuse(w, r, mediaJSON, http.StatusServiceUnavailable, drainingError)
+		return
+	}
+	defer h.open.Done()
+	ctx, cancel := context.WithCancel(ctx)
+
+	header := w.Header()
+	header.Set("Content-Type", mediaStream+"; charset=utf-8")
+	header.Set("Cache-Control", "no-cache, no-transform")
+	header.Set("X-Accel-Buffering", "no") // proxies must not hold events back
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	out := &eventWriter{w: w, control: http.NewResponseController(w), timeout: h.cfg.WriteTimeout, broken: cancel}
+	out.write([]byte(":\n\n")) // headers go out at once
+
+	var helpers sync.WaitGroup
+	defer helpers.Wait() // nothing may write once the handler has returned
+	defer cancel()
+	helpers.Go(func() { h.keepAlive(ctx, cancel, out) })
+
+	respond, ctx := h.cfg.Executor.DispatchOperation(ctx, operation)
+	for {
+		response := respond(ctx)
+		if response == nil {
+			break
+		}
+		out.event("next", stream.position(), encode(response))
+		if len(response.Data) == 0 {
+			break // it failed to start; that was its only answer
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	interrupted, err := stream.ending()
+	if interrupted {
+		return
+	}
+	if err != nil {
+		out.event("next", "", encode(h.cfg.Executor.DispatchError(
+			graphql.WithOperationContext(ctx, operation), asList(err))))
+	}
+	out.event("complete", "", nil)
+}
+
+// keepAlive writes comments while nothing else is written, and cuts the stream
+// when the handler drains.
+func (h *Handler) keepAlive(ctx context.Context, cancel func(), out *eventWriter) {
+	ticker := time.NewTicker(h.cfg.Heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.draining:
+			cancel()
+			return
+		case <-ticker.C:
+			out.write([]byte(":\n\n"))
+		}
+	}
+}
+
+// eventWriter writes whole events. A reader that does not take one in time is cut off.
+type eventWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+	broken  func()
+
+	mu sync.Mutex // held while writing
+}
+
+func (e *eventWriter) event(name, id string, data []byte) {
+	var b bytes.Buffer
+	b.Grow(len(data) + len(name) + len(id) + 24)
+	b.WriteString("event: " + name + "\n")
+	if id != "" && !strings.ContainsAny(id, "\r\n\x00") {
+		b.WriteString("id: " + id + "\n")
+	}
+	b.WriteString("data:") // an event without a data line is dropped by EventSource
+	if len(data) > 0 {
+		b.WriteByte(' ')
+		b.Write(data)
+	}
+	b.WriteString("\n\n")
+	e.write(b.Bytes())
+}
+
+func (e *eventWriter) write(text []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// Writers that know no deadlines, as in tests, are written to without one.
+	_ = e.control.SetWriteDeadline(time.Now().Add(e.timeout))
+	if _, err := e.w.Write(text); err != nil {
+		e.broken()
+		return
+	}
+	if err := e.control.Flush(); err != nil {
+		e.broken()
+	}
+}
+
+// drainingError answers whoever wants to open a stream while the hub stops.
+var drainingError = &hub.Error{
+	Code: hub.CodeUnavailable, Message: "the hub is shutting down; try again", RetryAfter: time.Second,
+}
+
+// recovered turns a panic outside of resolvers into an error of one operation.
+func (h *Handler) recovered(ctx context.Context, reason any) *hub.Error {
+	h.cfg.Logger.ErrorContext(ctx, "an operation panicked", slog.Any("panic", reason))
+	return hub.NewError(hub.CodeInternal, "internal error")
+}

@@ -1,0 +1,134 @@
+// Package auth decides who is asking: it makes API keys, and turns a bearer token
+// into a viewer. What a viewer may do is written in the hub vocabulary; where it
+// is enforced is up to the rooms that show or change something.
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+const (
+	// keyPrefix marks Hookgraph's keys, for people and for secret scanners.
+	keyPrefix = "hgk_"
+	// cacheTTL is how long a revoked key may go on working.
+	cacheTTL = 2 * time.Second
+	// touchEvery is how exact lastUsedAt is.
+	touchEvery = time.Minute
+	cacheSize  = 10_000
+)
+
+// Keys is the store of API keys.
+type Keys interface {
+	// APIKey returns hub.ErrNotFound where there is no such key.
+	APIKey(ctx context.Context, id string) (*hub.APIKey, error)
+	TouchAPIKey(ctx context.Context, id string, at time.Time) error
+}
+
+var errUnauthenticated = hub.NewError(hub.CodeUnauthenticated,
+	"send a valid API key as `Authorization: Bearer <key>`, or in the payload of connection_init as {\"authorization\": \"Bearer <key>\"}")
+
+// NewKey makes a key that is not yet stored. The text is the key itself: it is
+// shown once, and only its SHA-256 is kept.
+func NewKey(name string, role hub.Role, scopes []hub.Scope, expiresAt, now time.Time) (key *hub.APIKey, text string) {
+	id := hub.NewID(hub.APIKeyPrefix, now)
+	random := make([]byte, 32)
+	_, _ = rand.Read(random) // documented never to fail
+	body := strings.TrimPrefix(id, hub.APIKeyPrefix+"_")
+	text = keyPrefix + body + "_" + base64.RawURLEncoding.EncodeToString(random)
+	sum := sha256.Sum256([]byte(text))
+	return &hub.APIKey{
+		ID: id, Name: name, Role: role, Scopes: scopes,
+		Prefix: keyPrefix + body[:10], Hash: sum[:], CreatedAt: now, ExpiresAt: expiresAt,
+	}, text
+}
+
+// Authenticator turns bearer tokens into viewers.
+type Authenticator struct {
+	keys     Keys
+	clock    hub.Clock
+	logger   *slog.Logger
+	operator [sha256.Size]byte
+	hasOp    bool
+	cache    *expirable.LRU[string, *hub.APIKey]
+}
+
+// New makes an Authenticator over stored keys and, where it is not empty, an
+// operator key given from outside.
+func New(keys Keys, operatorKey string, clock hub.Clock, logger *slog.Logger) *Authenticator {
+	return &Authenticator{
+		keys: keys, clock: clock, logger: logger,
+		operator: sha256.Sum256([]byte(operatorKey)), hasOp: operatorKey != "",
+		cache: expirable.NewLRU[string, *hub.APIKey](cacheSize, nil, cacheTTL),
+	}
+}
+
+// Authenticate returns the viewer that the token stands for, or a hub.Error of
+// code UNAUTHENTICATED that says nothing of what was wrong with it.
+func (a *Authenticator) Authenticate(ctx context.Context, token string) (*hub.Viewer, error) {
+	sum := sha256.Sum256([]byte(token))
+	if a.hasOp && subtle.ConstantTimeCompare(sum[:], a.operator[:]) == 1 {
+		return &hub.Viewer{Role: hub.RoleOperator, Scopes: hub.RoleOperator.DefaultScopes()}, nil
+	}
+	body, found := strings.CutPrefix(token, keyPrefix)
+	if !found {
+		return nil, errUnauthenticated
+	}
+	body, _, _ = strings.Cut(body, "_")
+	id := hub.APIKeyPrefix + "_" + body
+	if hub.IDPrefix(id) != hub.APIKeyPrefix {
+		return nil, errUnauthenticated
+	}
+	key, err := a.find(ctx, id)
+	if errors.Is(err, hub.ErrNotFound) {
+		return nil, errUnauthenticated
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := a.clock.Now()
+	if subtle.ConstantTimeCompare(sum[:], key.Hash) != 1 || !key.RevokedAt.IsZero() ||
+		(!key.ExpiresAt.IsZero() && !now.Before(key.ExpiresAt)) {
+		return nil, errUnauthenticated
+	}
+	a.noteUse(ctx, key, now)
+	return &hub.Viewer{KeyID: key.ID, Role: key.Role, Scopes: key.Scopes}, nil
+}
+
+// noteUse records, at most once in touchEvery, that a key is in use.
+func (a *Authenticator) noteUse(ctx context.Context, key *hub.APIKey, now time.Time) {
+	if now.Sub(key.LastUsedAt) < touchEvery {
+		return
+	}
+	used := *key
+	used.LastUsedAt = now
+	a.cache.Add(key.ID, &used)
+	if err := a.keys.TouchAPIKey(ctx, key.ID, now); err != nil {
+		a.logger.WarnContext(ctx, "the last use of an API key was not noted", slog.String("key_id", key.ID), slog.Any("error", err))
+	}
+}
+
+// find returns a key from the cache or the store.
+func (a *Authenticator) find(ctx context.Context, id string) (*hub.APIKey, error) {
+	if key, ok := a.cache.Get(id); ok {
+		return key, nil
+	}
+	key, err := a.keys.APIKey(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("find API key: %w", err)
+	}
+	a.cache.Add(id, key)
+	return key, nil
+}

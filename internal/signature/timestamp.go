@@ -1,0 +1,65 @@
+package signature
+
+import (
+	"errors"
+	"strconv"
+	"time"
+)
+
+// TimeForm says how a sender writes the time it signs.
+type TimeForm string
+
+// The forms in use among providers.
+const (
+	UnixSeconds TimeForm = "UNIX_SECONDS"
+	UnixMillis  TimeForm = "UNIX_MILLISECONDS"
+	RFC3339     TimeForm = "RFC_3339"
+)
+
+// ErrTimestamp is returned for a timestamp that cannot be read.
+var ErrTimestamp = errors.New("not a timestamp of the expected form")
+
+// maxTimestampLength bounds both forms of digits: milliseconds have 13 until
+// the year 2286. It keeps later arithmetic far from overflow.
+const maxTimestampLength = 14
+
+// Parse reads a timestamp. Digits are digits alone: no sign, blank or fraction.
+func (f TimeForm) Parse(text string) (time.Time, error) {
+	if f == RFC3339 {
+		at, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return time.Time{}, ErrTimestamp
+		}
+		return at.UTC(), nil
+	}
+	if text == "" || len(text) > maxTimestampLength {
+		return time.Time{}, ErrTimestamp
+	}
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return time.Time{}, ErrTimestamp
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, ErrTimestamp
+	}
+	switch f {
+	case UnixSeconds:
+		if len(text) > maxTimestampLength-3 {
+			return time.Time{}, ErrTimestamp
+		}
+		return time.Unix(n, 0).UTC(), nil
+	case UnixMillis:
+		return time.UnixMilli(n).UTC(), nil
+	case RFC3339:
+	}
+	return time.Time{}, ErrTimestamp
+}
+
+// Within reports whether a signed time is at most tolerance away from now, on
+// either side: one from the future is a clock that is wrong or a signature made
+// to be kept for later.
+func Within(signed, now time.Time, tolerance time.Duration) bool {
+	return now.Sub(signed).Abs() <= tolerance // Sub and Abs saturate
+}

@@ -1,0 +1,208 @@
+package webhook
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/signature"
+)
+
+// Bounds of what a source's verification may be configured with.
+const (
+	MaxSecretBytes = 4 << 10
+	MaxNetworks    = 64
+	MaxTolerance   = 24 * time.Hour
+	maxPrefixBytes = 64
+)
+
+// CheckSource says everything that is wrong with how a source verifies its
+// requests: provider, secrets, scheme and networks. The fields' paths start with
+// input. Its expressions are for those to check who compile them.
+func (t *Table) CheckSource(src *hub.Source) hub.UserErrors {
+	c := check{src: src}
+	if src.Kind != hub.SourceWebhook {
+		c.notWebhook()
+		return c.errors
+	}
+	if src.Provider != "" {
+		c.provider(t)
+	} else if len(src.ProviderConfig) > 0 {
+		c.add(hub.InputInvalid, "providerConfig needs a provider", "providerConfig")
+	}
+	if src.Verification != nil {
+		c.verification(src.Verification)
+	}
+	if src.Provider == "" && src.Verification == nil {
+		if !src.AllowUnverified {
+			c.add(hub.InputRequired, "say how requests are verified: by a provider ("+strings.Join(t.names(), ", ")+
+				") or by a verification of your own; or say allowUnverified: true to accept requests from anybody", "provider")
+		}
+		c.unusedSecrets("without a provider or a verification nothing uses secrets")
+	}
+	return c.errors
+}
+
+type check struct {
+	src    *hub.Source
+	errors hub.UserErrors
+}
+
+func (c *check) add(code hub.InputCode, message string, field ...string) {
+	c.errors.Add(code, message, append([]string{"input"}, field...)...)
+}
+
+func (c *check) notWebhook() {
+	const message = "only sources of kind WEBHOOK have one"
+	if c.src.Provider != "" {
+		c.add(hub.InputInvalid, message, "provider")
+	}
+	if c.src.Verification != nil {
+		c.add(hub.InputInvalid, message, "verification")
+	}
+	if len(c.src.ProviderConfig) > 0 {
+		c.add(hub.InputInvalid, message, "providerConfig")
+	}
+	c.unusedSecrets("only sources of kind WEBHOOK have secrets")
+}
+
+func (c *check) provider(t *Table) {
+	p, found := t.Lookup(c.src.Provider)
+	if !found {
+		c.add(hub.InputInvalid, fmt.Sprintf("there is no provider %.64q; there are %s", c.src.Provider, strings.Join(t.names(), ", ")), "provider")
+		return
+	}
+	for _, key := range p.Config {
+		if _, given := c.src.ProviderConfig[key.Name]; key.Required && !given {
+			c.add(hub.InputRequired, p.Title+" needs it: "+key.Meaning, "providerConfig", key.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.src.ProviderConfig)) {
+		if !slices.ContainsFunc(p.Config, func(k ConfigKey) bool { return k.Name == name }) {
+			c.add(hub.InputInvalid, p.Title+" has no such setting", "providerConfig", name)
+		}
+	}
+	if p.Scheme == nil {
+		return
+	}
+	if len(c.src.Secrets) == 0 && !c.src.AllowUnverified {
+		c.add(hub.InputRequired, p.Title+" signs with a secret: "+p.SecretHint, "secrets")
+	}
+	c.secrets(p.Scheme.Key)
+}
+
+func (c *check) verification(v *hub.Verification) {
+	schemes := 0
+	for _, given := range []bool{v.HMAC != nil, v.APIKey != nil, v.Basic != nil} {
+		if given {
+			schemes++
+		}
+	}
+	switch {
+	case schemes > 1:
+		c.add(hub.InputInvalid, "give one of hmac, apiKey and basic", "verification")
+	case schemes == 1 && c.src.Provider != "":
+		c.add(hub.InputInvalid, "the provider has its own way; give a provider or hmac, apiKey or basic, not both", "verification")
+	case schemes == 0 && len(v.AllowNetworks) == 0:
+		c.add(hub.InputRequired, "give one of hmac, apiKey and basic, or allowNetworks", "verification")
+	}
+	if v.HMAC != nil {
+		c.hmac(v.HMAC)
+	}
+	if v.APIKey != nil {
+		c.header(v.APIKey.Header, "verification", "apiKey", "header")
+	}
+	if v.Basic != nil && (strings.Contains(v.Basic.Username, ":") || checkText(v.Basic.Username, MaxKeyBytes) != "") {
+		c.add(hub.InputInvalid, "a user name of HTTP Basic has no colon and no control characters and is at most "+
+			strconv.Itoa(MaxKeyBytes)+" bytes long", "verification", "basic", "username")
+	}
+	c.networks(v.AllowNetworks)
+	if c.src.Provider != "" {
+		return
+	}
+	if schemes == 0 {
+		c.unusedSecrets("networks alone use no secrets")
+		return
+	}
+	if len(c.src.Secrets) == 0 {
+		c.add(hub.InputRequired, "the verification needs at least one secret to compare with", "secrets")
+	}
+	c.secrets(textKey)
+}
+
+func (c *check) hmac(h *hub.HMACVerification) {
+	c.header(h.Header, "verification", "hmac", "header")
+	if !signature.Algorithm(h.Algorithm).Valid() {
+		c.add(hub.InputInvalid, "the algorithm is SHA1, SHA256 or SHA512", "verification", "hmac", "algorithm")
+	}
+	if !signature.Encoding(h.Encoding).Valid() {
+		c.add(hub.InputInvalid, "the encoding is HEX or BASE64", "verification", "hmac", "encoding")
+	}
+	if problem := checkText(h.Prefix, maxPrefixBytes); problem != "" {
+		c.add(hub.InputInvalid, "the prefix "+problem, "verification", "hmac", "prefix")
+	} else if strings.TrimLeft(h.Prefix, " \t") != h.Prefix {
+		c.add(hub.InputInvalid, "the prefix starts with a blank, and no header's value does", "verification", "hmac", "prefix")
+	}
+	if h.Tolerance < 0 || h.Tolerance > MaxTolerance {
+		c.add(hub.InputInvalid, "the tolerance is at most a day", "verification", "hmac", "tolerance")
+	}
+}
+
+func (c *check) header(name string, field ...string) {
+	switch {
+	case name == "":
+		c.add(hub.InputRequired, "name the header", field...)
+	case !validHeaderName(name):
+		c.add(hub.InputInvalid, fmt.Sprintf("%.64q is not the name of a header", name), field...)
+	case strings.EqualFold(name, "Host"):
+		c.add(hub.InputInvalid, "the header Host says where a request goes, not who sends it", field...)
+	}
+}
+
+func (c *check) networks(networks []string) {
+	if len(networks) > MaxNetworks {
+		c.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d networks can be listed", MaxNetworks), "verification", "allowNetworks")
+		return
+	}
+	for i, network := range networks {
+		field := []string{"verification", "allowNetworks", strconv.Itoa(i)}
+		prefix, err := parseNetwork(network)
+		switch {
+		case err != nil:
+			c.add(hub.InputInvalid, fmt.Sprintf("%.64q is neither a network such as 203.0.113.0/24 nor an address", network), field...)
+		case prefix.Addr().Is4In6():
+			c.add(hub.InputInvalid, "write an IPv4 network as IPv4", field...)
+		}
+	}
+}
+
+func (c *check) secrets(key func(hub.Secret) ([]byte, error)) {
+	if len(c.src.Secrets) > hub.MaxSecrets {
+		c.add(hub.InputLimitExceeded, fmt.Sprintf("a source has at most %d secrets", hub.MaxSecrets), "secrets")
+	}
+	for i, secret := range c.src.Secrets {
+		field := []string{"secrets", strconv.Itoa(i)}
+		text := secret.Reveal()
+		if strings.TrimSpace(text) != text {
+			c.add(hub.InputInvalid, "the secret has blanks around it; usually they were copied by mistake", field...)
+			continue
+		}
+		if len(text) > MaxSecretBytes {
+			c.add(hub.InputLimitExceeded, fmt.Sprintf("a secret is at most %d bytes long", MaxSecretBytes), field...)
+			continue
+		}
+		if _, err := key(secret); err != nil {
+			c.add(hub.InputInvalid, err.Error(), field...)
+		}
+	}
+}
+
+func (c *check) unusedSecrets(message string) {
+	if len(c.src.Secrets) > 0 {
+		c.add(hub.InputInvalid, message, "secrets")
+	}
+}

@@ -1,0 +1,152 @@
+package webhook_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/signature"
+	"github.com/hookgraph/hookgraph/internal/source/webhook"
+)
+
+// fuzzSources are sources of every scheme, whose secrets the fuzzer does not know.
+func fuzzSources() []*hub.Source {
+	secrets := []hub.Secret{signature.GenerateSecret(), signature.GenerateSecret()}
+	hmac := func(algorithm, encoding, prefix string) *hub.Verification {
+		return &hub.Verification{HMAC: &hub.HMACVerification{Header: "X-Sig", Algorithm: algorithm, Encoding: encoding, Prefix: prefix}}
+	}
+	expression := hmac("SHA256", "HEX", "")
+	expression.HMAC.SignedContent, expression.HMAC.Timestamp = `bytes(headers["x-time"]) + raw`, `headers["x-time"]`
+	sources := []*hub.Source{
+		{Provider: "standard-webhooks"},
+		{Provider: "github"},
+		{Provider: "stripe"},
+		{Verification: hmac("SHA1", "HEX", "sha1=")},
+		{Verification: hmac("SHA512", "BASE64", "")},
+		{Verification: expression},
+		{Verification: &hub.Verification{APIKey: &hub.APIKeyVerification{Header: "X-Sig"}}},
+		{Verification: &hub.Verification{APIKey: &hub.APIKeyVerification{Header: "Authorization"}}},
+		{Verification: &hub.Verification{Basic: &hub.BasicVerification{Username: "acme"}}},
+	}
+	for _, s := range sources {
+		s.Slug, s.Kind, s.Secrets = "acme", hub.SourceWebhook, secrets
+	}
+	return sources
+}
+
+// FuzzVerify states that nobody gets in without the secret, whatever the headers
+// and the body are, and that every refusal says why.
+func FuzzVerify(f *testing.F) {
+	hexed := strings.Repeat("ab", 32)
+	for _, seed := range []struct{ id, time, value, body string }{
+		{"", "", "", ""},
+		{"msg_1", "1773500966", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", `{"test": 2432232314}`},
+		{"msg_1", "1773500966", "v1, v1,= v1a,x  v1,AAAA", "x"},
+		{"", "", "sha256=" + hexed, "\xff\x00"},
+		{"", "", "sha1=" + hexed[:40], "a=b"},
+		{"", "", "t=1773500966,v1=" + hexed + ",v0=" + hexed, "{}"},
+		{"", "9999999999999", "t=1,t=2,v1=" + hexed, "{}"},
+		{"", "x", "Basic YWNtZTpwYXNz", ""},
+		{"", "-1", "Basic YWNtZTo=", ""},
+		{"", "", "Bearer ", ""},
+		{"a.b", "1773500966.", "v1," + strings.Repeat("A", 9000), ""},
+	} {
+		f.Add(seed.id, seed.time, seed.value, []byte(seed.body))
+	}
+	a, sources := newAdapter(f, webhook.Presets()), fuzzSources()
+	f.Fuzz(func(t *testing.T, id, time, value string, body []byte) {
+		for _, src := range sources {
+			header := http.Header{}
+			for _, name := range []string{"Webhook-Signature", "X-Hub-Signature-256", "Stripe-Signature", "X-Sig", "Authorization"} {
+				header.Set(name, value)
+			}
+			header.Set("Webhook-Id", id)
+			header.Set("Webhook-Timestamp", time)
+			header.Set("X-Time", time)
+			verdict := a.Verify(src, &webhook.Request{Method: "POST", Header: header, Body: body, ReceivedAt: now})
+			if verdict.Accepted() || verdict.Detail == "" || !utf8.ValidString(verdict.Detail) {
+				t.Fatalf("%+v: %+v", src, verdict)
+			}
+		}
+	})
+}
+
+// FuzzExtract states that what is extracted can be stored, whatever was sent.
+func FuzzExtract(f *testing.F) {
+	for _, seed := range []struct{ contentType, value, body string }{
+		{"application/json", "push", `{"id":"evt_1","type":"invoice.paid","created":1773500000,"data":{"object":{"id":"in_1"}},"action":"opened"}`},
+		{"application/json", "", `{"type":"a","timestamp":"2026-03-14T15:09:26Z","repository":{"full_name":"a/b"}}`},
+		{"application/x-www-form-urlencoded", "issues", "payload=%7B%22action%22%3A%22opened%22%7D"},
+		{"application/x-www-form-urlencoded; charset=x", "issues", "payload=%zz&payload"},
+		{"text/xml", "\xff", "<a/>"},
+		{"", "", ""},
+		{"", "a", `{"type":"\ud800","id":1e400,"created":-1}`},
+		{"", "a", `{"type":"` + strings.Repeat("x", 300) + `"}`},
+		{"", "a", strings.Repeat(`{"type":`, 1000)},
+		{"", "a", `{"type":"a"} trailing`},
+		{"", "a", `{"type":"a","type":"b","ty\u0070e":"c"}`},
+		{"", "a", "\xef\xbb\xbf{}"},
+	} {
+		f.Add(seed.contentType, seed.value, []byte(seed.body))
+	}
+	a := newAdapter(f, webhook.Presets())
+	f.Fuzz(func(t *testing.T, contentType, value string, body []byte) {
+		for _, provider := range []string{"", "standard-webhooks", "github", "stripe"} {
+			src := &hub.Source{Slug: "acme", Kind: hub.SourceWebhook, Provider: provider, AllowUnverified: true}
+			header := http.Header{}
+			for _, name := range []string{"Webhook-Id", "X-Github-Event", "X-Github-Delivery"} {
+				header.Set(name, value)
+			}
+			header.Set("Content-Type", contentType)
+			before := bytes.Clone(body)
+			got, verdict := a.Extract(src, &webhook.Request{Method: "POST", Header: header, Body: body, ReceivedAt: now}, webhook.Extracted{})
+			if !bytes.Equal(before, body) {
+				t.Fatal("the body was changed")
+			}
+			if !verdict.Accepted() {
+				if verdict.Reason != hub.RejectedExtraction || verdict.Detail == "" {
+					t.Fatalf("%+v", verdict)
+				}
+				continue
+			}
+			if got.Type == "" || len(got.Type) > webhook.MaxTypeBytes || len(got.DedupeKey) > webhook.MaxKeyBytes || len(got.OrderingKey) > webhook.MaxKeyBytes {
+				t.Fatalf("%+v", got)
+			}
+			for _, text := range []string{got.Type, got.DedupeKey, got.OrderingKey} {
+				if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+					t.Fatalf("%q cannot be stored", text)
+				}
+			}
+			if _, err := got.OccurredAt.MarshalJSON(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// FuzzNetworks states that saving refuses every network that receiving could not use.
+func FuzzNetworks(f *testing.F) {
+	for _, seed := range []string{"10.0.0.0/8", "10.1.2.3/8", "127.0.0.1", "::1", "::/0", "0.0.0.0/0", "fe80::1%eth0", "::ffff:127.0.0.1", "::ffff:0:0/96", "10.0.0.0/33", "", "/"} {
+		f.Add(seed)
+	}
+	a := newAdapter(f, webhook.Presets())
+	f.Fuzz(func(t *testing.T, network string) {
+		src := &hub.Source{Kind: hub.SourceWebhook, Verification: &hub.Verification{AllowNetworks: []string{network}}}
+		saved := len(webhook.Presets().CheckSource(src)) == 0
+		if addr, err := netip.ParseAddr(network); err == nil && saved {
+			if verdict := a.Admit(src, &webhook.Request{Peer: addr}); !verdict.Accepted() {
+				t.Fatalf("%q does not hold its own address", network)
+			}
+		}
+		if prefix, err := netip.ParsePrefix(network); err == nil && saved {
+			if verdict := a.Admit(src, &webhook.Request{Peer: prefix.Addr()}); !verdict.Accepted() {
+				t.Fatalf("%q does not hold its own address", network)
+			}
+		}
+	})
+}

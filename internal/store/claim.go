@@ -1,0 +1,150 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hookgraph/hookgraph/ent"
+	"github.com/hookgraph/hookgraph/ent/column"
+	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// claimRequest is a claim on its way through the writer.
+type claimRequest struct {
+	ticket
+	wants  []hub.Want
+	token  string
+	leases []claimedRow
+}
+
+// claimedRow is a delivery that was claimed, and the end of its lease.
+type claimedRow struct {
+	delivery      hub.Delivery
+	next, created column.Time
+	until         column.Time
+}
+
+// claimedColumns is what a claim returns of each row, in the order of columns.
+const claimedColumns = "id, event_id, subscription_id, endpoint_id, attempt_count, schedule_position, next_attempt_at, created_at"
+
+func (c *claimedRow) columns() []any {
+	d := &c.delivery
+	return []any{&d.ID, &d.EventID, &d.SubscriptionID, &d.EndpointID, &d.AttemptCount, &d.SchedulePosition, &c.next, &c.created}
+}
+
+func (c *claimedRow) finished() claimedRow {
+	c.delivery.Status = hub.DeliveryPending
+	c.delivery.NextAttemptAt, c.delivery.CreatedAt = c.next.Time(), c.created.Time()
+	return *c
+}
+
+// claimable is what may be claimed of at a moment: a person has not stopped it.
+type claimable struct {
+	endpoints map[string]bool // active
+	paused    []string        // subscriptions
+}
+
+func claimableIn(cfg *hub.Configuration) claimable {
+	c := claimable{endpoints: make(map[string]bool), paused: []string{}}
+	for id, e := range cfg.Endpoints {
+		if e.State == hub.EndpointActive {
+			c.endpoints[id] = true
+		}
+	}
+	for _, sub := range cfg.Ordered {
+		if sub.State == hub.SubscriptionPaused {
+			c.paused = append(c.paused, sub.ID)
+		}
+	}
+	return c
+}
+
+// Claim leases due deliveries of the endpoints wanted, those due longest first and
+// never more than each Limit. Paused subscriptions and endpoints that are not
+// active have nothing to claim; an open breaker and pacing are the caller's to mind.
+func (s *Store) Claim(ctx context.Context, wants []hub.Want) ([]hub.Lease, error) {
+	r := &claimRequest{ticket: newTicket(), token: rand.Text()}
+	for _, w := range wants {
+		if w.Limit > 0 {
+			r.wants = append(r.wants, w)
+		}
+	}
+	if len(r.wants) == 0 {
+		return nil, nil
+	}
+	if !s.writing() {
+		return nil, unavailable(errStopping)
+	}
+	if err := s.queue.addClaim(r); err != nil {
+		return nil, unavailable(err)
+	}
+	if !r.wait(ctx.Done()) {
+		return nil, ctx.Err()
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return s.leases(ctx, r)
+}
+
+// leases reads the events of what was claimed. If it cannot, the leases go back.
+func (s *Store) leases(ctx context.Context, r *claimRequest) ([]hub.Lease, error) {
+	if len(r.leases) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(r.leases))
+	for i, row := range r.leases {
+		ids[i] = row.delivery.EventID
+	}
+	events, err := s.eventsWithPayload(ctx, ids)
+	leases := make([]hub.Lease, 0, len(r.leases))
+	for _, row := range r.leases {
+		ev := events[row.delivery.EventID]
+		if ev == nil { // unread, or gone
+			if err == nil {
+				err = fmt.Errorf("event %s of delivery %s: %w", row.delivery.EventID, row.delivery.ID, hub.ErrNotFound)
+			}
+			s.Settle(hub.Settlement{LeaseToken: r.token, Delivery: row.delivery})
+			continue
+		}
+		leases = append(leases, hub.Lease{Delivery: row.delivery, Event: ev, Token: r.token, ExpiresAt: row.until.Time()})
+	}
+	if len(leases) == 0 && err != nil {
+		return nil, fmt.Errorf("claim deliveries: %w", err)
+	}
+	slices.SortFunc(leases, func(a, b hub.Lease) int {
+		return cmp.Or(a.Delivery.NextAttemptAt.Compare(b.Delivery.NextAttemptAt), cmp.Compare(a.Delivery.ID, b.Delivery.ID))
+	})
+	return leases, nil
+}
+
+// NextDue returns when the first delivery of each endpoint is due, leases that may
+// run out included. What a person has stopped is left out, as in Claim; what waits
+// for a breaker or for pacing is in it.
+func (s *Store) NextDue(ctx context.Context) (map[string]time.Time, error) {
+	can := claimableIn(s.config.Load())
+	var rows []struct {
+		EndpointID string      `json:"endpoint_id"`
+		Due        column.Time `json:"due"`
+	}
+	q := s.read.Delivery.Query().Where(delivery.StatusEQ(hub.DeliveryPending))
+	if len(can.paused) > 0 {
+		q.Where(delivery.SubscriptionIDNotIn(can.paused...))
+	}
+	err := q.GroupBy(delivery.FieldEndpointID).Aggregate(ent.As(ent.Min(delivery.FieldDueAt), "due")).Scan(ctx, &rows)
+	if err != nil {
+		return nil, wrap("find what is due next", err)
+	}
+	due := make(map[string]time.Time, len(rows))
+	for _, row := range rows {
+		if can.endpoints[row.EndpointID] {
+			due[row.EndpointID] = row.Due.Time()
+		}
+	}
+	return due, nil
+}

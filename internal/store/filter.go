@@ -1,0 +1,222 @@
+package store
+
+import (
+	"strings"
+	"time"
+
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/hookgraph/hookgraph/ent/column"
+	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/ent/event"
+	"github.com/hookgraph/hookgraph/ent/rejection"
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// condition restricts a query.
+type condition = func(*entsql.Selector)
+
+// anyOf restricts a column to a list, where it is given.
+func anyOf[T ~string](name string, values []T) condition {
+	return func(s *entsql.Selector) {
+		if len(values) == 0 {
+			return
+		}
+		list := make([]any, len(values))
+		for i, v := range values {
+			list[i] = string(v)
+		}
+		s.Where(entsql.In(s.C(name), list...))
+	}
+}
+
+func equal(name, value string) condition {
+	return func(s *entsql.Selector) {
+		if value != "" {
+			s.Where(entsql.EQ(s.C(name), value))
+		}
+	}
+}
+
+// during restricts a moment to a range; a row without that moment is in none.
+func during(name string, r hub.TimeRange) condition {
+	return func(s *entsql.Selector) {
+		if !r.Since.IsZero() {
+			s.Where(entsql.GTE(s.C(name), ceiling(r.Since)))
+		}
+		if !r.Until.IsZero() {
+			s.Where(entsql.And(entsql.LT(s.C(name), ceiling(r.Until)), entsql.NEQ(s.C(name), 0)))
+		}
+	}
+}
+
+// ceiling is the first microsecond that is not before t, so that a bound between
+// two of them divides the rows as it would divide moments.
+func ceiling(t time.Time) int64 {
+	n := int64(column.TimeOf(t))
+	if t.Nanosecond()%1000 != 0 {
+		n++
+	}
+	return n
+}
+
+func (s *Store) eventConditions(f hub.EventFilter) []condition {
+	return []condition{
+		s.typeAnyOf(f.Types),
+		anyOf(event.FieldSourceID, f.SourceIDs),
+		equal(event.FieldDedupeKey, clean(f.DedupeKey)),
+		equal(event.FieldOrderingKey, clean(f.OrderingKey)),
+		during(event.FieldReceivedAt, f.ReceivedAt),
+		during(event.FieldOccurredAt, f.OccurredAt),
+	}
+}
+
+// typeAnyOf restricts the type to names and patterns. What stands before the first
+// * becomes a range, which an index serves in either database.
+func (s *Store) typeAnyOf(patterns []string) condition {
+	return func(sel *entsql.Selector) {
+		if len(patterns) == 0 {
+			return
+		}
+		name := sel.C(event.FieldType)
+		var exact []any
+		var any []*entsql.Predicate
+		for _, pattern := range patterns {
+			pattern = clean(pattern)
+			prefix, rest, wild := strings.Cut(pattern, "*")
+			if !wild {
+				exact = append(exact, pattern)
+				continue
+			}
+			if strings.Trim(pattern, "*") == "" {
+				return // everything
+			}
+			var both []*entsql.Predicate
+			if prefix != "" {
+				both = append(both, entsql.GTE(name, prefix), entsql.LT(name, after(prefix)))
+			}
+			if strings.Trim(rest, "*") != "" {
+				operator, operand := s.engine.typeLike(pattern)
+				both = append(both, entsql.P(func(b *entsql.Builder) {
+					b.Ident(name).WriteString(" " + operator + " ").Arg(operand)
+				}))
+			}
+			any = append(any, entsql.And(both...))
+		}
+		if len(exact) > 0 {
+			any = append(any, entsql.In(name, exact...))
+		}
+		sel.Where(entsql.Or(any...))
+	}
+}
+
+// after returns the least text above everything that begins with prefix. The text
+// is UTF-8, in which no byte is 0xFF, so the last byte can be raised; what comes out
+// is compared by bytes alone, and made valid where the raised byte is not.
+func after(prefix string) string {
+	runes := []rune(prefix)
+	for i := len(runes) - 1; i >= 0; i-- {
+		const beforeSurrogates, afterSurrogates, last = 0xD7FF, 0xE000, 0x10FFFF
+		switch runes[i] {
+		case last:
+			continue
+		case beforeSurrogates:
+			runes[i] = afterSurrogates
+		default:
+			runes[i]++
+		}
+		return string(runes[:i+1])
+	}
+	return string(rune(0x10FFFF)) + prefix // nothing real begins with the last code point
+}
+
+// deliveryConditions turn PENDING and HELD, which the rows do not tell apart, into
+// conditions on what holds deliveries right now.
+func (s *Store) deliveryConditions(f hub.DeliveryFilter) []condition {
+	return []condition{
+		s.statusAnyOf(f.Statuses),
+		anyOf(delivery.FieldEndpointID, f.EndpointIDs),
+		anyOf(delivery.FieldSubscriptionID, f.SubscriptionIDs),
+		anyOf(delivery.FieldEventID, f.EventIDs),
+		during(delivery.FieldCreatedAt, f.CreatedAt),
+	}
+}
+
+func (s *Store) statusAnyOf(statuses []hub.DeliveryStatus) condition {
+	return func(sel *entsql.Selector) {
+		if len(statuses) == 0 {
+			return
+		}
+		var ended []any
+		var pending, held bool
+		for _, status := range statuses {
+			switch status {
+			case hub.DeliveryPending:
+				pending = true
+			case hub.DeliveryHeld:
+				held = true
+			default:
+				ended = append(ended, string(status))
+			}
+		}
+		var any []*entsql.Predicate
+		if len(ended) == 1 { // said as equality, which a partial index answers
+			any = append(any, entsql.EQ(sel.C(delivery.FieldStatus), ended[0]))
+		} else if len(ended) > 1 {
+			any = append(any, entsql.In(sel.C(delivery.FieldStatus), ended...))
+		}
+		if pending || held {
+			any = append(any, s.waiting(sel, pending, held))
+		}
+		sel.Where(entsql.Or(any...))
+	}
+}
+
+// waiting is the condition of deliveries that are PENDING, HELD or either.
+func (s *Store) waiting(sel *entsql.Selector, pending, held bool) *entsql.Predicate {
+	row := entsql.EQ(sel.C(delivery.FieldStatus), string(hub.DeliveryPending))
+	if pending && held {
+		return row
+	}
+	endpoints, subscriptions := s.holding()
+	var holds []*entsql.Predicate
+	if len(endpoints) > 0 {
+		holds = append(holds, entsql.In(sel.C(delivery.FieldEndpointID), endpoints...))
+	}
+	if len(subscriptions) > 0 {
+		holds = append(holds, entsql.In(sel.C(delivery.FieldSubscriptionID), subscriptions...))
+	}
+	switch {
+	case len(holds) == 0 && held:
+		return entsql.False()
+	case len(holds) == 0:
+		return row
+	case held:
+		return entsql.And(row, entsql.Or(holds...))
+	}
+	return entsql.And(row, entsql.Not(entsql.Or(holds...)))
+}
+
+// holding lists the endpoints and subscriptions whose deliveries are held now.
+func (s *Store) holding() (endpoints, subscriptions []any) {
+	cfg, now := s.config.Load(), s.clock.Now()
+	for id, e := range cfg.Endpoints {
+		if _, held := hub.Hold(e, s.health.of(id), nil, now); held {
+			endpoints = append(endpoints, id)
+		}
+	}
+	for id, sub := range cfg.Subscriptions {
+		if _, held := hub.Hold(nil, nil, sub, now); held {
+			subscriptions = append(subscriptions, id)
+		}
+	}
+	return endpoints, subscriptions
+}
+
+func rejectionConditions(f hub.RejectionFilter) []condition {
+	return []condition{
+		anyOf(rejection.FieldSourceID, f.SourceIDs),
+		anyOf(rejection.FieldReason, f.Reasons),
+		during(rejection.FieldReceivedAt, f.ReceivedAt),
+	}
+}

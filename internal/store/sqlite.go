@@ -1,0 +1,166 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/gofrs/flock"
+	"github.com/mattn/go-sqlite3"
+	"github.com/pressly/goose/v3"
+
+	"github.com/hookgraph/hookgraph/ent/column"
+)
+
+// sqliteEngine is one file, one connection that writes and several that read.
+type sqliteEngine struct {
+	writer, reader *sql.DB
+	lock           *flock.Flock // nil for a tool
+}
+
+// The driver is compiled with NORMAL as the default in WAL mode, which loses the
+// last commits in a power cut, so FULL is said here and asserted at the start. The
+// checkpoint stays with the writer: a WAL that is recycled small is cheaper to sync
+// than one that grows.
+const (
+	sqliteShared = "_synchronous=FULL&_busy_timeout=5000&_foreign_keys=on&_mutex=no&_stmt_cache_size=64&_cache_size=-65536"
+	sqliteWriter = "_journal_mode=WAL&_txlock=immediate&" + sqliteShared
+	sqliteReader = "_query_only=1&" + sqliteShared
+)
+
+func openSQLite(ctx context.Context, path string, tool bool) (engine, error) {
+	path = strings.TrimPrefix(path, "//") // sqlite://PATH is a common slip
+	if err := makeFile(path); err != nil {
+		return nil, err
+	}
+	e := &sqliteEngine{}
+	if !tool {
+		e.lock = flock.New(path + ".lock")
+		switch locked, err := e.lock.TryLock(); {
+		case err != nil:
+			return nil, fmt.Errorf("lock the database file: %w", err)
+		case !locked:
+			return nil, ErrInUse
+		}
+	}
+	file := "file:" + (&url.URL{Path: path}).EscapedPath() + "?"
+	var err error
+	if e.writer, err = sql.Open("sqlite3", file+sqliteWriter); err == nil {
+		e.reader, err = sql.Open("sqlite3", file+sqliteReader)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database file %s: %w", path, err), e.close())
+	}
+	e.writer.SetMaxOpenConns(1)
+	e.reader.SetMaxOpenConns(max(4, 2*runtime.NumCPU()))
+	e.reader.SetMaxIdleConns(max(4, 2*runtime.NumCPU()))
+	if err := e.ping(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database file %s: %w", path, err), e.close())
+	}
+	return e, nil
+}
+
+// makeFile creates the database file where it is missing, readable by its owner
+// alone, since it holds what senders sent. SQLite gives its side files the same mode.
+func makeFile(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("create the database's folder: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the path is the operator's
+	if err != nil {
+		return fmt.Errorf("open database file: %w", err)
+	}
+	return f.Close()
+}
+
+func (e *sqliteEngine) readDriver() dialect.Driver { return entsql.OpenDB(dialect.SQLite, e.reader) }
+
+func (e *sqliteEngine) writeDriver() dialect.Driver { return entsql.OpenDB(dialect.SQLite, e.writer) }
+
+// ping writes first: it is the writing connection that makes the file a WAL one.
+func (e *sqliteEngine) ping(ctx context.Context) error {
+	if err := e.writer.PingContext(ctx); err != nil {
+		return err
+	}
+	return e.reader.PingContext(ctx)
+}
+
+func (e *sqliteEngine) close() error {
+	var errs []error
+	// The writer last: the last connection that closes folds the WAL into the file.
+	for _, db := range []*sql.DB{e.reader, e.writer} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if e.lock != nil {
+		errs = append(errs, e.lock.Unlock())
+	}
+	return errors.Join(errs...)
+}
+
+func (e *sqliteEngine) shared() bool { return false }
+
+func (e *sqliteEngine) assertDurable(ctx context.Context) error {
+	var journal string
+	var synchronous int
+	if err := e.writer.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+		return fmt.Errorf("read journal mode: %w", err)
+	}
+	if err := e.writer.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
+		return fmt.Errorf("read synchronous mode: %w", err)
+	}
+	const full = 2
+	if !strings.EqualFold(journal, "wal") || synchronous < full {
+		return fmt.Errorf("the database file is in journal mode %s with synchronous=%d and would lose acknowledged events: put it on a local file system that supports WAL", journal, synchronous)
+	}
+	return nil
+}
+
+func (e *sqliteEngine) voidLeases(ctx context.Context, now time.Time) error {
+	_, err := e.writer.ExecContext(ctx,
+		"UPDATE deliveries SET due_at = ?, lease_token = '' WHERE status = 'PENDING' AND lease_token <> ''", int64(column.TimeOf(now)))
+	if err != nil {
+		return fmt.Errorf("void leases: %w", err)
+	}
+	return nil
+}
+
+func (e *sqliteEngine) migrator() (*goose.Provider, error) {
+	return newMigrator(e.writer, goose.DialectSQLite3, "sqlite")
+}
+
+// snapshot needs no option: any read transaction of SQLite sees one state.
+func (e *sqliteEngine) snapshot() *sql.TxOptions { return nil }
+
+// typeLike uses GLOB, since LIKE ignores case in SQLite.
+func (e *sqliteEngine) typeLike(pattern string) (operator, operand string) {
+	return "GLOB", globEscaper.Replace(pattern)
+}
+
+// globEscaper puts what GLOB would interpret into character classes; * means the
+// same in both.
+var globEscaper = strings.NewReplacer("?", "[?]", "[", "[[]")
+
+func (e *sqliteEngine) begin(ctx context.Context) (transaction, error) {
+	tx, err := e.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	return &sqliteTx{tx: tx}, nil
+}
+
+// isSQLiteConstraint reports whether a row was refused because another has its key.
+func isSQLiteConstraint(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && e.Code == sqlite3.ErrConstraint
+}

@@ -1,0 +1,257 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hookgraph/hookgraph/ent/column"
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
+// bound leaves the context without an end: a statement on a local file needs none,
+// and with one the driver starts a goroutine for each.
+func (e *sqliteEngine) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithoutCancel(ctx), func() {}
+}
+
+// sqliteTx is one batch in SQLite: statements of fixed text, one for each row,
+// which the connection keeps prepared. BEGIN IMMEDIATE has locked the database, so
+// log_head needs no lock of its own.
+type sqliteTx struct{ tx *sql.Tx }
+
+func (t *sqliteTx) rollback(context.Context) { _ = t.tx.Rollback() } // the error that led here tells more
+
+func (t *sqliteTx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := t.tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (t *sqliteTx) lock(ctx context.Context, keys []string) (logHead, map[string]keyRow, error) {
+	var head logHead
+	err := t.tx.QueryRowContext(ctx, "SELECT sequence, config_revision FROM log_head WHERE id = 1").
+		Scan(&head.sequence, &head.revision)
+	if err != nil || len(keys) == 0 {
+		return head, nil, err
+	}
+	list, err := json.Marshal(keys)
+	if err != nil {
+		return head, nil, err
+	}
+	rows, err := t.tx.QueryContext(ctx, `SELECT k.id, k.event_id, k.sequence, k.first_seen_at
+		FROM json_each(?) AS wanted JOIN dedupe_keys AS k ON k.id = wanted.value`, string(list))
+	if err != nil {
+		return head, nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	known := make(map[string]keyRow)
+	for rows.Next() {
+		var id string
+		var row keyRow
+		if err := rows.Scan(&id, &row.eventID, &row.sequence, &row.firstSeen); err != nil {
+			return head, nil, err
+		}
+		known[id] = row
+	}
+	return head, known, rows.Err()
+}
+
+func (t *sqliteTx) write(ctx context.Context, p *plan) error {
+	for _, step := range []func(context.Context, *plan) error{
+		t.writeSettlements, t.writeHealth, t.writeEvents, t.writeDeliveries, t.writeRejections, t.writeHead, t.writeClaims,
+	} {
+		if err := step(ctx, p); err != nil {
+			return err
+		}
+	}
+	return t.tx.Commit()
+}
+
+func (t *sqliteTx) writeEvents(ctx context.Context, p *plan) error {
+	for _, row := range p.events {
+		ev := row.event
+		_, err := t.exec(ctx, `INSERT INTO events (id, sequence, source_id, type, dedupe_key, ordering_key, occurred_at,
+			received_at, content_type, duplicate_count, last_duplicate_at, headers, query, body)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			ev.ID, int64(row.sequence), ev.SourceID, ev.Type, ev.DedupeKey, ev.OrderingKey, micros(ev.OccurredAt),
+			micros(ev.ReceivedAt), ev.ContentType, row.duplicates.count, int64(row.duplicates.last),
+			row.headers, []byte(ev.Payload.Query), blob(ev.Payload.Body))
+		if err != nil {
+			return fmt.Errorf("insert event: %w", err)
+		}
+	}
+	for id, key := range p.keys {
+		_, err := t.exec(ctx, `INSERT INTO dedupe_keys (id, event_id, sequence, first_seen_at) VALUES (?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET event_id = excluded.event_id, sequence = excluded.sequence, first_seen_at = excluded.first_seen_at`,
+			id, key.eventID, int64(key.sequence), int64(key.firstSeen))
+		if err != nil {
+			return fmt.Errorf("insert dedupe key: %w", err)
+		}
+	}
+	for id, row := range p.duplicates {
+		_, err := t.exec(ctx, `UPDATE events SET duplicate_count = duplicate_count + ?, last_duplicate_at = max(last_duplicate_at, ?) WHERE id = ?`,
+			row.count, int64(row.last), id)
+		if err != nil {
+			return fmt.Errorf("count duplicate: %w", err)
+		}
+	}
+	return nil
+}
+
+func (t *sqliteTx) writeDeliveries(ctx context.Context, p *plan) error {
+	for _, row := range p.deliveries {
+		d := &row.delivery
+		_, err := t.exec(ctx, `INSERT INTO deliveries (id, event_id, subscription_id, endpoint_id, status, reason, attempt_count,
+			schedule_position, next_attempt_at, due_at, lease_token, created_at, completed_at)
+			VALUES (?, ?, ?, ?, 'PENDING', '', 0, 0, ?, ?, ?, ?, 0)`,
+			d.ID, d.EventID, d.SubscriptionID, d.EndpointID, micros(d.NextAttemptAt), int64(row.due), row.token, micros(d.CreatedAt))
+		if err != nil {
+			return fmt.Errorf("insert delivery: %w", err)
+		}
+	}
+	return nil
+}
+
+func (t *sqliteTx) writeSettlements(ctx context.Context, p *plan) error {
+	for _, s := range p.settlements {
+		counted := 0
+		if a := s.Attempt; a != nil {
+			inserted, err := t.exec(ctx, `INSERT INTO attempts (id, delivery_id, number, started_at, duration, outcome, status_code,
+				error, request_url, request_headers, response_headers, response_body)
+				SELECT ?, id, attempt_count + 1, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM deliveries WHERE id = ?
+				ON CONFLICT (id) DO NOTHING`,
+				a.ID, micros(a.StartedAt), int64(a.Duration), string(a.Outcome), a.StatusCode,
+				a.Error, a.RequestURL, s.requestHeaders, s.responseHeaders, blob(a.ResponseBody), s.Delivery.ID)
+			if err != nil {
+				return fmt.Errorf("insert attempt: %w", err)
+			}
+			if inserted == 0 {
+				continue // stored before, or the delivery is gone
+			}
+			counted = 1
+		}
+		d := &s.Delivery
+		due := s.due(p.now)
+		changed, err := t.exec(ctx, `UPDATE deliveries SET status = ?, reason = ?, attempt_count = attempt_count + ?, schedule_position = ?,
+			next_attempt_at = ?, due_at = ?, lease_token = '', completed_at = ?
+			WHERE id = ? AND lease_token = ? AND lease_token <> '' AND status = 'PENDING'`,
+			string(d.Status), d.Reason, counted, d.SchedulePosition, due, due, micros(d.CompletedAt), d.ID, s.LeaseToken)
+		if err == nil && changed == 0 && counted > 0 {
+			_, err = t.exec(ctx, "UPDATE deliveries SET attempt_count = attempt_count + 1 WHERE id = ?", d.ID)
+		}
+		if err != nil {
+			return fmt.Errorf("settle delivery: %w", err)
+		}
+	}
+	return nil
+}
+
+func (t *sqliteTx) writeHealth(ctx context.Context, p *plan) error {
+	for _, h := range p.health {
+		_, err := t.exec(ctx, `INSERT INTO endpoint_health (id, breaker, breaker_until, probes, consecutive_failures, failing_since,
+			last_success_at, last_failure_at, paced_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET breaker = excluded.breaker, breaker_until = excluded.breaker_until, probes = excluded.probes,
+			consecutive_failures = excluded.consecutive_failures, failing_since = excluded.failing_since,
+			last_success_at = excluded.last_success_at, last_failure_at = excluded.last_failure_at, paced_until = excluded.paced_until`,
+			h.EndpointID, string(h.Breaker), micros(h.BreakerUntil), h.Probes, h.ConsecutiveFailures, micros(h.FailingSince),
+			micros(h.LastSuccessAt), micros(h.LastFailureAt), micros(h.PacedUntil))
+		if err != nil {
+			return fmt.Errorf("store endpoint health: %w", err)
+		}
+	}
+	for _, d := range p.disabled {
+		_, err := t.exec(ctx, `UPDATE endpoints SET state = 'DISABLED', state_reason = ?, updated_at = ? WHERE id = ? AND state <> 'DISABLED'`,
+			d.reason, micros(p.now), d.endpointID)
+		if err != nil {
+			return fmt.Errorf("disable endpoint: %w", err)
+		}
+	}
+	return nil
+}
+
+func (t *sqliteTx) writeRejections(ctx context.Context, p *plan) error {
+	for _, r := range p.rejections {
+		rej := &r.rejection
+		_, err := t.exec(ctx, `INSERT INTO rejections (id, source_id, reason, detail, method, received_at, size, headers, body)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			rej.ID, rej.SourceID, string(rej.Reason), rej.Detail, rej.Method, micros(rej.ReceivedAt), r.size, r.headers, blob(rej.Body))
+		if err != nil {
+			return fmt.Errorf("insert rejection: %w", err)
+		}
+	}
+	for _, source := range p.rejectedSources() {
+		if _, err := t.exec(ctx, pruneRejections, source, hub.MaxRejections, hub.MaxRejectionBytes); err != nil {
+			return fmt.Errorf("prune rejections: %w", err)
+		}
+	}
+	return nil
+}
+
+func (t *sqliteTx) writeHead(ctx context.Context, p *plan) error {
+	if !p.changesLog() {
+		return nil
+	}
+	_, err := t.exec(ctx, "UPDATE log_head SET sequence = ?, config_revision = config_revision + ? WHERE id = 1",
+		int64(p.head), p.revisions())
+	if err != nil {
+		return fmt.Errorf("move the head of the log: %w", err)
+	}
+	return nil
+}
+
+func (t *sqliteTx) writeClaims(ctx context.Context, p *plan) error {
+	if len(p.claims) == 0 {
+		return nil
+	}
+	paused, err := json.Marshal(p.claimable.paused)
+	if err != nil {
+		return fmt.Errorf("claim deliveries: %w", err)
+	}
+	for _, r := range p.claims {
+		for _, w := range r.wants {
+			if !p.claimable.endpoints[w.EndpointID] {
+				continue
+			}
+			until := column.TimeOf(p.now.Add(w.Lease))
+			rows, err := t.tx.QueryContext(ctx, `UPDATE deliveries SET due_at = ?, lease_token = ? WHERE id IN (
+				SELECT id FROM deliveries WHERE endpoint_id = ? AND status = 'PENDING' AND due_at <= ?
+				AND subscription_id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT ?)
+				RETURNING `+claimedColumns,
+				int64(until), r.token, w.EndpointID, micros(p.now), string(paused), w.Limit)
+			if err != nil {
+				return fmt.Errorf("claim deliveries: %w", err)
+			}
+			if err := r.scan(rows, until); err != nil {
+				return fmt.Errorf("claim deliveries: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *claimRequest) scan(rows *sql.Rows, until column.Time) error {
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		claimed := claimedRow{until: until}
+		if err := rows.Scan(claimed.columns()...); err != nil {
+			return err
+		}
+		r.leases = append(r.leases, claimed.finished())
+	}
+	return rows.Err()
+}
+
+func micros(t time.Time) int64 { return int64(column.TimeOf(t)) }
+
+// blob is never nil, which the driver would store as NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

@@ -1,0 +1,254 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// How long failed settlements wait before they are tried again.
+const (
+	firstBackoff = 50 * time.Millisecond
+	lastBackoff  = 2 * time.Second
+
+	// maxLoneFailures is how often a settlement may fail all by itself, while others
+	// can be stored, before it is given up: then the lease runs out and the delivery is
+	// attempted again, which is better than to hold up every result behind it.
+	maxLoneFailures = 5
+)
+
+// writer is the one goroutine that commits.
+type writer struct {
+	store *Store
+	queue *queue
+
+	// failed are settlements whose transaction failed, in groups. A group is tried by
+	// itself, so that it fails nobody else, and halved when it fails again: so one that
+	// cannot be stored is singled out.
+	failed  [][]*settlement
+	backoff time.Duration
+	due     <-chan time.Time // fires when the next group is to be tried; nil while there is none
+	commits int              // that succeeded
+}
+
+func newWriter(s *Store) *writer { return &writer{store: s, queue: s.queue} }
+
+// run commits batches until the queue is closed and empty, or ctx ends.
+func (w *writer) run(ctx context.Context) {
+	defer close(w.queue.drained)
+	defer w.abandon()
+	for {
+		b, open := w.queue.next(ctx.Done(), w.due)
+		switch {
+		case ctx.Err() != nil && b == nil:
+			return
+		case b != nil:
+			w.commit(ctx, b)
+		case open:
+			w.retry(ctx)
+		case len(w.failed) == 0:
+			return
+		default: // closed, but not all is stored
+			select {
+			case <-ctx.Done():
+				return
+			case <-w.due:
+				w.retry(ctx)
+			}
+		}
+	}
+}
+
+// schedule sets when the next group of failed settlements is tried.
+func (w *writer) schedule() {
+	w.due = nil
+	if len(w.failed) > 0 {
+		w.due = time.After(w.backoff)
+	}
+}
+
+// abandon answers what still waits when the writer has to end.
+func (w *writer) abandon() {
+	w.queue.close()
+	w.queue.mu.Lock()
+	b := &batch{}
+	for w.queue.waiting() {
+		more := w.queue.take()
+		b.appends = append(b.appends, more.appends...)
+		b.rejections = append(b.rejections, more.rejections...)
+		b.claims = append(b.claims, more.claims...)
+	}
+	w.queue.mu.Unlock()
+	b.answer(unavailable(errStopping))
+}
+
+// commit stores a batch and answers it.
+func (w *writer) commit(ctx context.Context, b *batch) {
+	p, err := w.store.store(ctx, b)
+	if err != nil {
+		if len(b.settlements) > 0 {
+			w.failed = append(w.failed, b.settlements)
+			if w.due == nil {
+				w.backoff = firstBackoff
+				w.schedule()
+			}
+		}
+		w.store.log.ErrorContext(ctx, "batch could not be stored", "error", err,
+			"appends", len(b.appends), "settlements", len(b.settlements), "rejections", len(b.rejections), "claims", len(b.claims))
+		b.answer(unavailable(err))
+		return
+	}
+	w.commits++
+	w.queue.settled(len(b.settlements))
+	w.store.committed(ctx, p)
+	b.answer(nil)
+}
+
+// retry tries the oldest group of failed settlements by itself.
+func (w *writer) retry(ctx context.Context) {
+	defer w.schedule()
+	group := w.failed[0]
+	p, err := w.store.store(ctx, &batch{settlements: group})
+	if err == nil {
+		w.failed = w.failed[1:]
+		w.backoff = firstBackoff
+		w.commits++
+		w.queue.settled(len(group))
+		w.store.committed(ctx, p)
+		return
+	}
+	w.backoff = min(2*w.backoff, lastBackoff)
+	w.failed = w.failed[1:]
+	if len(group) > 1 {
+		half := len(group) / 2
+		w.failed = append(w.failed, group[:half], group[half:])
+		w.store.log.WarnContext(ctx, "results could not be stored and are kept", "error", err, "settlements", len(group))
+		return
+	}
+	lone := group[0]
+	if lone.loneFailures == 0 || lone.commitsBefore != w.commits {
+		lone.loneFailures++ // others could be stored since, so the fault is in this one
+	}
+	lone.commitsBefore = w.commits
+	if lone.loneFailures < maxLoneFailures {
+		w.failed = append(w.failed, group)
+		return
+	}
+	w.queue.settled(1)
+	w.store.log.ErrorContext(ctx, "result given up: it cannot be stored, so the delivery will be attempted again",
+		"error", err, "delivery_id", lone.Delivery.ID)
+}
+
+// answer tells every caller of the batch what became of it.
+func (b *batch) answer(err error) {
+	for _, r := range b.appends {
+		select {
+		case <-r.done: // refused by itself while the batch was planned
+		default:
+			r.answer(err)
+		}
+	}
+	for _, r := range b.rejections {
+		r.answer(err)
+	}
+	for _, r := range b.claims {
+		r.answer(err)
+	}
+}
+
+// store commits a batch in one transaction. After an error nothing of it is stored
+// as far as anyone was told, and no slot stays reserved.
+func (s *Store) store(ctx context.Context, b *batch) (committed *plan, err error) {
+	ctx, cancel := s.engine.bound(ctx)
+	defer cancel()
+	tx, err := s.engine.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var p *plan
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("store batch: panic: %v", r)
+		}
+		if err != nil {
+			tx.rollback(context.WithoutCancel(ctx))
+			if p != nil && s.taker != nil {
+				p.release(s.taker)
+			}
+		}
+	}()
+
+	var head logHead
+	var known map[string]keyRow
+	cfg := s.config.Load()
+	if b.ordered() {
+		if head, known, err = tx.lock(ctx, b.keys()); err != nil {
+			return nil, fmt.Errorf("lock the log: %w", err)
+		}
+		if head.revision != cfg.Revision {
+			if cfg, err = s.loadConfiguration(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	pl := s.newPlanner(cfg, head.sequence, known)
+	p = pl.plan
+	for _, r := range b.appends {
+		if err := pl.appendAll(r); err != nil {
+			r.answer(err)
+		}
+	}
+	pl.settle(b.settlements)
+	p.rejections = b.rejections
+	p.claims = b.claims
+	if len(b.claims) > 0 {
+		p.claimable = claimableIn(cfg)
+	}
+	if err := tx.write(ctx, p); err != nil {
+		return nil, fmt.Errorf("write batch: %w", err)
+	}
+	return p, nil
+}
+
+// ordered reports whether the batch must hold log_head.
+func (b *batch) ordered() bool {
+	if len(b.appends) > 0 {
+		return true
+	}
+	for _, s := range b.settlements {
+		if s.Disable != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// keys lists the dedupe keys of the batch.
+func (b *batch) keys() []string {
+	var keys []string
+	for _, r := range b.appends {
+		for _, ev := range r.events {
+			if ev.keyID != "" {
+				keys = append(keys, ev.keyID)
+			}
+		}
+	}
+	return keys
+}
+
+// committed follows a commit up: it hands over what is leased, makes the new state
+// this process's own and wakes whoever reads the log.
+func (s *Store) committed(ctx context.Context, p *plan) {
+	if s.taker != nil {
+		p.handOver(s.taker)
+	}
+	s.health.committed(p.health)
+	if p.reconfigure {
+		if _, err := s.loadConfiguration(ctx); err != nil {
+			s.log.WarnContext(ctx, "configuration could not be refreshed", "error", err)
+		}
+	}
+	if p.changesLog() {
+		s.notify()
+	}
+}
