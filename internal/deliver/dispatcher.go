@@ -47,7 +47,7 @@ type Config struct {
 
 	Clock       hub.Clock
 	Version     string // of the hub, for the User-Agent
-	MaxInFlight int    // 0: DefaultMaxInFlight
+	MaxInFlight int    // attempts to all endpoints together; 0: DefaultMaxInFlight
 	// Observe, if set, is told of each finished attempt. It must not block.
 	Observe func(Observation)
 	// Random returns a number in [0, 1), for jitter.
@@ -62,7 +62,7 @@ type Dispatcher struct {
 	logger    *slog.Logger
 	userAgent string
 	sender    *sender
-	slots     slots
+	slots     *slots
 	agenda    *agenda
 	returns   *returns
 
@@ -107,7 +107,6 @@ func New(c Config) (*Dispatcher, error) {
 		config: c, clock: c.Clock, logger: logger,
 		userAgent: "Hookgraph/" + cmp.Or(c.Version, "dev"),
 		sender:    newSender(c.Transport, c.Sign, c.Clock, logger),
-		slots:     newSlots(cmp.Or(max(c.MaxInFlight, 0), DefaultMaxInFlight)),
 		agenda:    newAgenda(),
 		returns:   newReturns(),
 		wake:      make(chan struct{}, 1),
@@ -117,6 +116,8 @@ func New(c Config) (*Dispatcher, error) {
 		lastWord:  make(chan struct{}),
 		lanes:     make(map[string]*lane),
 	}
+	limit := cmp.Or(max(c.MaxInFlight, 0), DefaultMaxInFlight)
+	d.slots = newSlots(limit, func(l *lane) { d.agenda.at(l, d.clock.Now()) })
 	return d, nil
 }
 
@@ -214,6 +215,10 @@ func (d *Dispatcher) Wake() { ring(d.wake) }
 
 // InFlight returns how many attempts are under way.
 func (d *Dispatcher) InFlight() int { return int(d.inFlight.Load()) }
+
+// Crowded reports whether an endpoint has to wait because others take every slot.
+// If that lasts, MaxInFlight is too low for so many busy endpoints.
+func (d *Dispatcher) Crowded() bool { return d.slots.crowded() }
 
 // Reserve makes room for a delivery that is about to be committed. If it returns
 // true, exactly one of Release and Take must follow; if not, the delivery is to

@@ -157,6 +157,33 @@ func TestConcurrencyStaysWithinItsLimits(t *testing.T) {
 	})
 }
 
+// Where even the slots for all are taken, they go round: an endpoint with a
+// backlog does not keep its slot as long as another waits for its first.
+func TestExhaustedSlotsGoRound(t *testing.T) {
+	t.Parallel()
+	steps := make(chan struct{})
+	store := newFakeStore(newEndpoint("busy", "http://busy"), newEndpoint("other", "http://other"))
+	d := newDispatcher(t, store, roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host == "busy" {
+			select {
+			case <-steps:
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+		}
+		return answer(200), nil
+	}), func(c *deliver.Config) { c.MaxInFlight = 1 })
+	store.publish("busy", many(100)...)
+	store.await(t, "the only slot to be taken", func() bool { return d.InFlight() == 1 })
+	store.publish("other", "x")
+	store.await(t, "the other to wait", func() bool { return d.Crowded() })
+	steps <- struct{}{}
+	store.await(t, "the other's turn", func() bool { return store.count("other", hub.DeliveryDelivered) == 1 })
+	if n := store.count("busy", hub.DeliveryDelivered); n != 1 {
+		t.Errorf("%d of the busy one went first", n)
+	}
+}
+
 func TestLostWakeUpsOnlyCostLatency(t *testing.T) {
 	t.Parallel()
 	store := newFakeStore(newEndpoint("end_1", "http://end_1"))

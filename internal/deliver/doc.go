@@ -18,6 +18,6 @@
 // A lane with quick answers may hold a few more leases than slots, a twentieth
 // of a second's work, so that its slots need not wait for the database.
 //
-// Locks are taken in this order: lane.settling, lane.mu, then one of
+// Locks are taken in this order: lane.settling, lane.mu, slots.mu, then one of
 // Dispatcher.mu, agenda.mu and returns.mu.
 package deliver

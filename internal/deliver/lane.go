@@ -28,9 +28,6 @@ const (
 	refusalRetry = 10 * time.Millisecond
 )
 
-// slotRetry is how soon a lane that found no common slot looks again.
-const slotRetry = 50 * time.Millisecond
-
 // stopAtOnce bounds how long a lane stays stopped by its own verdict, in case it
 // never shows in the configuration.
 const stopAtOnce = time.Minute
@@ -120,7 +117,7 @@ func (l *lane) depth(limit int, now time.Time) int {
 	if l.latency == 0 || l.rate.limiter != nil || l.state.Health.Breaker != hub.BreakerClosed {
 		return 0
 	}
-	if l.slots.n > 0 && now.Sub(later(l.busySince, l.finishedAt)) > stallAfter {
+	if l.d.slots.crowded() || l.slots.n > 0 && now.Sub(later(l.busySince, l.finishedAt)) > stallAfter {
 		return 0
 	}
 	n := min(maxQueued, int(time.Duration(limit)*lookahead/l.latency))
@@ -148,11 +145,11 @@ func (l *lane) admit(now time.Time, limit, depth int) bool {
 
 // takeSlot takes a slot of the lane and of the dispatcher, and a token.
 func (l *lane) takeSlot(now time.Time, limit int) bool {
-	if l.slots.n >= limit || !l.d.slots.take(&l.slots) {
+	if l.slots.n >= limit || !l.rate.take(now) {
 		return false
 	}
-	if !l.rate.take(now) {
-		l.d.slots.release(&l.slots)
+	if !l.d.slots.take(l) {
+		l.rate.put()
 		return false
 	}
 	if l.slots.n == 1 {
@@ -163,7 +160,7 @@ func (l *lane) takeSlot(now time.Time, limit int) bool {
 
 // freeSlot gives a slot back; its token too where it was not used.
 func (l *lane) freeSlot(used bool) {
-	l.d.slots.release(&l.slots)
+	l.d.slots.release(l)
 	if !used {
 		l.rate.put()
 	}
@@ -203,6 +200,7 @@ func (l *lane) release() {
 // room makes room for as many as possible, up to most. Where there is none, it
 // sees to it that the lane is looked at again.
 func (l *lane) room(now time.Time, most int) int {
+	defer l.d.slots.decline(l) // where it was offered one and has no use for it
 	limit, opens := l.gate(now)
 	if limit == 0 {
 		if !opens.IsZero() {
@@ -217,9 +215,10 @@ func (l *lane) room(now time.Time, most int) int {
 	}
 	if n == 0 {
 		l.backlog = true // a freed slot rings
-		if l.slots.n < limit {
+		if opens := l.rate.opens(now); opens.After(now) || 0 < l.slots.n && l.slots.n < limit {
 			// Not the lane's own slots are short, but tokens or everybody's slots.
-			l.d.agenda.at(l, later(l.rate.opens(now), now.Add(slotRetry)))
+			// With none at all it is told when it is its turn.
+			l.d.agenda.at(l, later(opens, now.Add(slotRetry)))
 		}
 	}
 	return n
@@ -272,12 +271,6 @@ func (l *lane) next(now time.Time) (job, bool) {
 		l.freeSlot(false)
 		l.d.returns.add(q.lease)
 	}
-	// With a queue, half of it is claimed at a time.
-	if l.backlog {
-		if depth := l.depth(limit, now); depth == 0 || 2*l.held() <= limit+depth {
-			l.d.agenda.at(l, now)
-		}
-	}
 	return job{}, false
 }
 
@@ -302,7 +295,15 @@ func (l *lane) returnStale(now time.Time) {
 func (l *lane) finished(now time.Time) (job, bool) {
 	l.freeSlot(true)
 	l.finishedAt = now
-	return l.next(now)
+	j, ok := l.next(now)
+	if l.backlog && !l.closed {
+		// With a queue, half of it is claimed at a time.
+		limit, _ := l.gate(now)
+		if depth := l.depth(limit, now); limit > 0 && (depth == 0 || 2*l.held() <= limit+depth) {
+			l.d.agenda.at(l, now)
+		}
+	}
+	return j, ok
 }
 
 // measure remembers how large and how slow deliveries are, to size the queue.

@@ -93,7 +93,7 @@ func (d *Dispatcher) tend(l *lane, now time.Time) {
 	defer l.mu.Unlock()
 	l.state = l.state.Merge(stored)
 	l.returnStale(now)
-	if j, ok := l.next(now); ok {
+	for j, ok := l.next(now); ok; j, ok = l.next(now) {
 		d.start(j)
 	}
 	// The store may not call deliveries due that an open breaker holds, and the
@@ -165,6 +165,9 @@ func (d *Dispatcher) wants(now time.Time) ([]hub.Want, map[string]*room) {
 			break
 		}
 		l.mu.Lock()
+		for j, ok := l.next(now); ok; j, ok = l.next(now) {
+			d.start(j) // it may have been its turn
+		}
 		n := l.room(now, claimMost-total)
 		var lease time.Duration
 		if n > 0 {

@@ -414,6 +414,8 @@ func TestDisabledAfterFiveDaysOfFailure(t *testing.T) {
 var outcomes = []hub.AttemptOutcome{
 	hub.AttemptSucceeded, hub.AttemptRefused, hub.AttemptTimedOut, hub.AttemptConnectionFailed,
 	hub.AttemptTLSFailed, hub.AttemptAddressBlocked, hub.AttemptInterrupted,
+	// More often than the others, so that histories grow long.
+	hub.AttemptRefused, hub.AttemptRefused, hub.AttemptTimedOut, hub.AttemptTimedOut, hub.AttemptTimedOut, hub.AttemptTimedOut,
 }
 
 func drawAttempt(t *rapid.T, now time.Time) policy.Attempt {
