@@ -100,6 +100,12 @@ func (q *queue) close() {
 	q.ring()
 }
 
+func (q *queue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
 // admit counts a request in, or says why it cannot wait. The caller holds mu.
 func (q *queue) admit(events, bytes int) error {
 	switch {

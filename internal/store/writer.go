@@ -126,8 +126,8 @@ func (w *writer) retry(ctx context.Context) {
 		return
 	}
 	lone := group[0]
-	if lone.loneFailures == 0 || lone.commitsBefore != w.commits {
-		lone.loneFailures++ // others could be stored since, so the fault is in this one
+	if lone.loneFailures == 0 || lone.commitsBefore != w.commits || w.queue.isClosed() {
+		lone.loneFailures++ // others could be stored since, so the fault is in this one; or no others will come
 	}
 	lone.commitsBefore = w.commits
 	if lone.loneFailures < maxLoneFailures {

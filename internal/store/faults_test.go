@@ -1,0 +1,145 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/store"
+)
+
+// faults makes the database itself refuse: an event of type "fails" at its insert,
+// one of type "fails at commit" at the commit, an attempt with the error "fails".
+var faults = map[string][]string{
+	"sqlite": {
+		`CREATE TRIGGER fail_insert BEFORE INSERT ON events WHEN NEW.type = 'fails' BEGIN SELECT RAISE(ABORT, 'injected'); END`,
+		`CREATE TABLE fault_parent (id text PRIMARY KEY)`,
+		`CREATE TABLE fault_child (id text REFERENCES fault_parent (id) DEFERRABLE INITIALLY DEFERRED)`,
+		`CREATE TRIGGER fail_commit AFTER INSERT ON events WHEN NEW.type = 'fails at commit' BEGIN INSERT INTO fault_child VALUES ('none'); END`,
+		`CREATE TRIGGER fail_attempt BEFORE INSERT ON attempts WHEN NEW.error = 'fails' BEGIN SELECT RAISE(ABORT, 'injected'); END`,
+	},
+	"postgres": {
+		`CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'injected'; END $$`,
+		`CREATE TRIGGER fail_insert BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.type = 'fails') EXECUTE FUNCTION fail()`,
+		`CREATE CONSTRAINT TRIGGER fail_commit AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+			FOR EACH ROW WHEN (NEW.type = 'fails at commit') EXECUTE FUNCTION fail()`,
+		`CREATE TRIGGER fail_attempt BEFORE INSERT ON attempts FOR EACH ROW WHEN (NEW.error = 'fails') EXECUTE FUNCTION fail()`,
+	},
+}
+
+// startFaulty starts a store on a database with faults, that logs nothing of them.
+func startFaulty(t *testing.T, url string) (*store.Store, *bundle, *taker) {
+	t.Helper()
+	s, b := open(t, url, func(cfg *store.Config) { cfg.Logger = nil })
+	db, _ := connect(t, url)
+	scheme, _, _ := strings.Cut(url, ":")
+	for _, statement := range faults[scheme] {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := &taker{slots: 1_000_000}
+	must(t, s.Start(t.Context(), k))
+	return s, b, k
+}
+
+func TestTransactionsThatFail(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{"fails", "fails at commit"} {
+		t.Run("an event that "+fault, func(t *testing.T) {
+			t.Parallel()
+			eachDatabase(t, func(t *testing.T, url string) {
+				s, b, k := startFaulty(t, url)
+				src, e := newSource(t, s, b), newEndpoint(t, s, b)
+				newSubscription(t, s, b, e)
+
+				_, err := s.Append(t.Context(), []*hub.Event{newEvent(b, src), newEvent(b, src, typed(fault))})
+				wantCode(t, err, hub.CodeUnavailable)
+				if head := got[hub.Sequence](t)(s.Head(t.Context())); head != 0 {
+					t.Fatalf("the head moved to %d", head)
+				}
+
+				var wg sync.WaitGroup
+				var mu sync.Mutex
+				acknowledged := make(map[string]bool)
+				for i := range 200 {
+					ev := newEvent(b, src, keyed(fmt.Sprint("key", i)))
+					if i%20 == 0 {
+						ev.Type = fault
+					}
+					wg.Go(func() {
+						_, err := s.Append(t.Context(), []*hub.Event{ev})
+						mu.Lock()
+						defer mu.Unlock()
+						acknowledged[ev.ID] = err == nil
+						if err != nil && hub.CodeOf(err) != hub.CodeUnavailable {
+							t.Errorf("the error is %v", err)
+						}
+					})
+				}
+				wg.Wait()
+				var all []string
+				for id := range acknowledged {
+					all = append(all, id)
+				}
+				found := got[map[string]*hub.Event](t)(s.EventsByID(t.Context(), all))
+				for id, ok := range acknowledged {
+					if stored := found[id] != nil; stored != ok {
+						t.Errorf("event %s: acknowledged %v, stored %v", id, ok, stored)
+					}
+				}
+				if head := got[hub.Sequence](t)(s.Head(t.Context())); int(head) != len(found) {
+					t.Errorf("the head is %d after %d events", head, len(found))
+				}
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				if len(k.leases) != len(found) || k.reserved != len(k.leases) {
+					t.Errorf("%d reserved, %d handed over, %d stored", k.reserved, len(k.leases), len(found))
+				}
+			})
+		})
+	}
+}
+
+func TestResultsThatCannotBeStoredAtFirst(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		s, b, k := startFaulty(t, url)
+		src, e := newSource(t, s, b), newEndpoint(t, s, b)
+		newSubscription(t, s, b, e)
+		for range 20 {
+			add(t, s, newEvent(b, src))
+		}
+		leases := k.taken()
+
+		// Results that share a transaction with an event that fails are kept.
+		for i, l := range leases {
+			r := attempt(b, l, hub.AttemptSucceeded, hub.DeliveryDelivered)
+			if i == 7 {
+				r.Attempt.Error = "fails" // and this one cannot be stored at all
+			}
+			s.Settle(r)
+			if i%5 == 0 {
+				_, err := s.Append(t.Context(), []*hub.Event{newEvent(b, src, typed("fails"))})
+				wantCode(t, err, hub.CodeUnavailable)
+			}
+		}
+		eventually(t, "all but one result are stored", func() bool {
+			add(t, s, newEvent(b, src)) // life goes on meanwhile
+			n := got[int](t)(s.CountDeliveries(t.Context(), hub.DeliveryFilter{Statuses: []hub.DeliveryStatus{hub.DeliveryDelivered}}))
+			return n == len(leases)-1
+		})
+		if d := delivery(t, s, leases[7].Delivery.ID); d.Status != hub.DeliveryPending || d.AttemptCount != 0 {
+			t.Fatalf("the delivery whose result cannot be stored is %+v", d)
+		}
+		b.clock.advance(e.Timeout + store.LeaseMargin + time.Second)
+		claimed := claim(t, s, e, 100)
+		if len(claimed) == 0 || claimed[0].Delivery.ID != leases[7].Delivery.ID {
+			t.Fatalf("it is not attempted again: claimed %d", len(claimed))
+		}
+		must(t, s.Stop(t.Context()))
+	})
+}
