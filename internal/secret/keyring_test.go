@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 
@@ -44,7 +45,7 @@ func TestWhatIsSealedOpensInItsPlaceAlone(t *testing.T) {
 			t.Fatalf("opened %x, %v", got, err)
 		}
 		if !bytes.Equal(bound, other) {
-			if _, err := r.Open(sealed, other); err != secret.ErrTampered {
+			if _, err := r.Open(sealed, other); !errors.Is(err, secret.ErrTampered) {
 				t.Fatalf("opened elsewhere: %v", err)
 			}
 		}
@@ -109,21 +110,21 @@ func TestRotation(t *testing.T) {
 		if _, err := ring(t, key(2)).Open(anew, bound); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ring(t, key(1)).Open(anew, bound); err != secret.ErrUnknownKey {
+		if _, err := ring(t, key(1)).Open(anew, bound); !errors.Is(err, secret.ErrUnknownKey) {
 			t.Fatalf("got %v", err)
 		}
 	})
 	t.Run("without the old key the error says what to do", func(t *testing.T) {
 		t.Parallel()
 		_, err := ring(t, key(2)).Open(sealed, bound)
-		if err != secret.ErrUnknownKey {
+		if !errors.Is(err, secret.ErrUnknownKey) {
 			t.Fatalf("got %v", err)
 		}
 	})
 	t.Run("bytes that were never sealed are malformed", func(t *testing.T) {
 		t.Parallel()
 		for _, b := range [][]byte{nil, {}, {1}, []byte("plain text"), make([]byte, 100)} {
-			if _, err := ring(t, key(1)).Open(b, nil); err != secret.ErrMalformed {
+			if _, err := ring(t, key(1)).Open(b, nil); !errors.Is(err, secret.ErrMalformed) {
 				t.Errorf("%q: got %v", b, err)
 			}
 		}
