@@ -1,9 +1,14 @@
 package graph
 
 import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
 	"github.com/99designs/gqlgen/graphql"
 
 	"github.com/hookgraph/hookgraph/graph/model"
+	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/registry"
 )
 
@@ -11,21 +16,147 @@ import (
 // or null.
 func given[T any](field graphql.Omittable[*T]) T { return valueOf(field.Value()) }
 
+// optional keeps apart what is absent, null and given.
+func optional[T any](field graphql.Omittable[*T]) registry.Optional[T] {
+	return optionally(field, func(value *T) T { return *value })
+}
+
+// optionally is optional for a field whose value becomes another type.
+func optionally[T, R any](field graphql.Omittable[*T], convert func(*T) R) registry.Optional[R] {
+	value, set := field.ValueOK()
+	switch {
+	case !set:
+		return registry.Optional[R]{}
+	case value == nil:
+		return registry.Null[R]()
+	}
+	return registry.Some(convert(value))
+}
+
+// optionalList is optional for a list whose items become another type.
+func optionalList[T, R any](field graphql.Omittable[[]T], convert func(T) R) registry.Optional[[]R] {
+	list, set := field.ValueOK()
+	switch {
+	case !set:
+		return registry.Optional[[]R]{}
+	case list == nil:
+		return registry.Null[[]R]()
+	}
+	out := make([]R, len(list))
+	for i, item := range list {
+		out[i] = convert(item)
+	}
+	return registry.Some(out)
+}
+
+func same[T any](value T) T            { return value }
+func secret(text string) hub.Secret    { return hub.Secret(text) }
+func header(h *hub.Header) hub.Header  { return *h }
+func secretOf(text *string) hub.Secret { return hub.Secret(*text) }
+
+// providerConfig reads an object; anything else is a problem of its field.
+func providerConfig(field graphql.Omittable[model.JSON]) (registry.Optional[map[string]any], error) {
+	text, set := field.ValueOK()
+	switch {
+	case !set:
+		return registry.Optional[map[string]any]{}, nil
+	case len(text) == 0 || string(text) == "null":
+		return registry.Null[map[string]any](), nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var config map[string]any
+	if err := decoder.Decode(&config); err != nil {
+		var problems hub.UserErrors
+		problems.Add(hub.InputInvalid, "providerConfig is an object; the providers query lists its keys", "input", "providerConfig")
+		return registry.Optional[map[string]any]{}, problems
+	}
+	return registry.Some(config), nil
+}
+
+func verification(in *model.VerificationInput) hub.Verification {
+	out := hub.Verification{AllowNetworks: slices.Clone(in.AllowNetworks.Value())}
+	if h := in.Hmac.Value(); h != nil {
+		out.HMAC = &hub.HMACVerification{
+			Header: h.Header, Algorithm: string(h.Algorithm), Encoding: string(h.Encoding), Prefix: given(h.Prefix),
+			SignedContent: given(h.SignedContent), Timestamp: given(h.Timestamp), Tolerance: given(h.Tolerance),
+		}
+	}
+	if k := in.APIKey.Value(); k != nil {
+		out.APIKey = &hub.APIKeyVerification{Header: given(k.Header)}
+	}
+	if b := in.Basic.Value(); b != nil {
+		out.Basic = &hub.BasicVerification{Username: b.Username}
+	}
+	return out
+}
+
+func sourceResponse(in *model.SourceResponseInput) registry.SourceResponseInput {
+	return registry.SourceResponseInput{
+		Status: optional(in.Status), ContentType: optional(in.ContentType), Body: optional(in.Body),
+	}
+}
+
 func createSource(in model.CreateSourceInput) (registry.CreateSourceInput, error) {
-	return registry.CreateSourceInput{Name: in.Name, Slug: given(in.Slug)}, nil
+	config, err := providerConfig(in.ProviderConfig)
+	return registry.CreateSourceInput{
+		Name: in.Name, Slug: optional(in.Slug), Kind: optional(in.Kind), Provider: optional(in.Provider),
+		Secrets: optionalList(in.Secrets, secret), ProviderConfig: config,
+		Verification: optionally(in.Verification, verification), AllowUnverified: optional(in.AllowUnverified),
+		EventType: optional(in.EventType), DedupeKey: optional(in.DedupeKey),
+		OccurredAt: optional(in.OccurredAt), OrderingKey: optional(in.OrderingKey),
+		Response: optionally(in.Response, sourceResponse), MaxBodyBytes: optional(in.MaxBodyBytes),
+		DedupeWindow: optional(in.DedupeWindow),
+	}, err
 }
+
 func updateSource(in model.UpdateSourceInput) (registry.UpdateSourceInput, error) {
-	return registry.UpdateSourceInput{ID: in.ID}, nil
+	config, err := providerConfig(in.ProviderConfig)
+	return registry.UpdateSourceInput{
+		ID: in.ID, Name: optional(in.Name), Secrets: optionalList(in.Secrets, secret), ProviderConfig: config,
+		Verification: optionally(in.Verification, verification), AllowUnverified: optional(in.AllowUnverified),
+		EventType: optional(in.EventType), DedupeKey: optional(in.DedupeKey),
+		OccurredAt: optional(in.OccurredAt), OrderingKey: optional(in.OrderingKey),
+		Response: optionally(in.Response, sourceResponse), MaxBodyBytes: optional(in.MaxBodyBytes),
+		DedupeWindow: optional(in.DedupeWindow),
+	}, err
 }
+
+func retryPolicy(in *model.RetryPolicyInput) registry.RetryPolicyInput {
+	return registry.RetryPolicyInput{
+		Schedule: optionalList(in.Schedule, same), Jitter: optional(in.Jitter),
+		FinalStatuses: optionalList(in.FinalStatuses, same),
+	}
+}
+
 func createEndpoint(in model.CreateEndpointInput) registry.CreateEndpointInput {
-	return registry.CreateEndpointInput{Name: in.Name}
+	return registry.CreateEndpointInput{
+		Name: in.Name, Kind: optional(in.Kind), URL: optional(in.URL), Timeout: optional(in.Timeout),
+		MaxConcurrency: optional(in.MaxConcurrency), RateLimit: optional(in.RateLimit),
+		RetryPolicy: optionally(in.RetryPolicy, retryPolicy), Headers: optionalList(in.Headers, header),
+		SigningSecret: optionally(in.SigningSecret, secretOf), Signing: optional(in.Signing),
+	}
 }
+
 func updateEndpoint(in model.UpdateEndpointInput) registry.UpdateEndpointInput {
-	return registry.UpdateEndpointInput{ID: in.ID}
+	return registry.UpdateEndpointInput{
+		ID: in.ID, Name: optional(in.Name), URL: optional(in.URL), Timeout: optional(in.Timeout),
+		MaxConcurrency: optional(in.MaxConcurrency), RateLimit: optional(in.RateLimit),
+		RetryPolicy: optionally(in.RetryPolicy, retryPolicy), Headers: optionalList(in.Headers, header),
+		Signing: optional(in.Signing),
+	}
 }
+
 func createSubscription(in model.CreateSubscriptionInput) registry.CreateSubscriptionInput {
-	return registry.CreateSubscriptionInput{Name: in.Name}
+	return registry.CreateSubscriptionInput{
+		Name: in.Name, EndpointID: in.EndpointID, EventTypes: registry.Some(in.EventTypes),
+		SourceIDs: optionalList(in.SourceIds, same), Filter: optional(in.Filter),
+	}
 }
+
 func updateSubscription(in model.UpdateSubscriptionInput) registry.UpdateSubscriptionInput {
-	return registry.UpdateSubscriptionInput{ID: in.ID}
+	return registry.UpdateSubscriptionInput{
+		ID: in.ID, Name: optional(in.Name), EndpointID: optional(in.EndpointID),
+		EventTypes: optionalList(in.EventTypes, same), SourceIDs: optionalList(in.SourceIds, same), Filter: optional(in.Filter),
+	}
 }

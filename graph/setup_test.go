@@ -22,11 +22,15 @@ import (
 	"github.com/hookgraph/hookgraph/internal/auth"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/match"
+	"github.com/hookgraph/hookgraph/internal/outbound"
 	"github.com/hookgraph/hookgraph/internal/receive"
+	"github.com/hookgraph/hookgraph/internal/registry"
 	"github.com/hookgraph/hookgraph/internal/secret"
+	"github.com/hookgraph/hookgraph/internal/source/webhook"
 	"github.com/hookgraph/hookgraph/internal/store"
 	"github.com/hookgraph/hookgraph/internal/stream"
 	"github.com/hookgraph/hookgraph/internal/testkit"
+	"github.com/hookgraph/hookgraph/internal/wake"
 )
 
 func TestMain(m *testing.M) {
@@ -56,35 +60,6 @@ func (noTaker) Reserve(string) bool { return false }
 func (noTaker) Release(string)      {}
 func (noTaker) Take(hub.Lease)      {}
 
-// bus says "look again" within the process.
-type bus struct {
-	mu       sync.Mutex
-	watchers map[chan struct{}]struct{}
-}
-
-func (b *bus) notify() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for watcher := range b.watchers {
-		select {
-		case watcher <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (b *bus) Watch() (<-chan struct{}, func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	watcher := make(chan struct{}, 1)
-	b.watchers[watcher] = struct{}{}
-	return watcher, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.watchers, watcher)
-	}
-}
-
 // setup starts a hub on an empty SQLite database.
 func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 	t.Helper()
@@ -94,9 +69,9 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 	must(t, err)
 	keyring, err := secret.NewKeyring(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
-	bus := &bus{watchers: make(map[chan struct{}]struct{})}
+	bus := wake.NewLocal()
 	b.store, err = store.Open(ctx, store.Config{
-		URL: "sqlite:" + filepath.Join(t.TempDir(), "hookgraph.db"), Keyring: keyring, Router: matcher, Notify: bus.notify,
+		URL: "sqlite:" + filepath.Join(t.TempDir(), "hookgraph.db"), Keyring: keyring, Router: matcher, Notify: bus.Notify,
 		Trace: func(query string) {
 			if strings.HasSuffix(query, "ASC LIMIT 512") { // the tail's, which looks on its own
 				return
@@ -116,10 +91,15 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 	must(t, b.tail.Start(ctx))
 	t.Cleanup(func() { _ = b.tail.Stop(context.Background()) })
 
+	configured := registry.New(registry.Config{
+		Store: b.store, Providers: webhook.Presets(), Expressions: matcher, Clock: hub.SystemClock{},
+		CheckURL: outbound.NewGuard().CheckURL,
+	})
+	must(t, configured.EnsureBuiltIn(ctx))
 	door := receive.New(receive.Config{Store: b.store, Expressions: matcher})
 	authenticator := auth.New(b.store, operatorKey, hub.SystemClock{}, discard)
 	cfg := graph.Config{
-		Store: b.store, Publisher: door, Tail: b.tail, Matcher: matcher,
+		Store: b.store, Registry: configured, Publisher: door, Tail: b.tail, Matcher: matcher,
 		Authenticate: authenticator.Authenticate, PublicURL: "https://hub.example",
 	}
 	for _, c := range change {
@@ -134,10 +114,6 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 		server.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})
-	must(t, b.store.CreateSource(ctx, &hub.Source{
-		ID: hub.NewID(hub.SourcePrefix, time.Now()), Name: "API", Slug: hub.BuiltInAPISlug, Kind: hub.SourceAPI,
-		State: hub.SourceActive, MaxBodyBytes: hub.DefaultMaxBodyBytes, CreatedAt: now(), UpdatedAt: now(),
-	}))
 	return b
 }
 
@@ -193,7 +169,7 @@ func (b *bundle) publish(eventType, payload string) string {
 // attempt makes one attempt at every delivery of an endpoint.
 func (b *bundle) attempt(e *hub.Endpoint, status int) {
 	b.t.Helper()
-	leases, err := b.store.Claim(b.t.Context(), []store.Want{{EndpointID: e.ID, Limit: 1000, Lease: time.Minute}})
+	leases, err := b.store.Claim(b.t.Context(), []hub.Want{{EndpointID: e.ID, Limit: 1000, Lease: time.Minute}})
 	must(b.t, err)
 	for _, lease := range leases {
 		d := lease.Delivery

@@ -39,9 +39,9 @@ func (h *Handler) serveEvents(
 	defer cancel()
 	helpers.Go(func() { h.keepAlive(ctx, cancel, out) })
 
-	respond, ctx := h.cfg.Executor.DispatchOperation(ctx, operation)
+	respond, running := h.cfg.Executor.DispatchOperation(ctx, operation)
 	for {
-		response := respond(ctx)
+		response := respond(running)
 		if response == nil {
 			break
 		}
