@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
@@ -62,16 +62,26 @@ type Authenticator struct {
 	logger   *slog.Logger
 	operator [sha256.Size]byte
 	hasOp    bool
-	cache    *expirable.LRU[string, *hub.APIKey]
+	cache    *lru.Cache[string, cachedKey]
+}
+
+// cachedKey is a key as it was read at a time.
+type cachedKey struct {
+	key *hub.APIKey
+	at  time.Time
 }
 
 // New makes an Authenticator over stored keys and, where it is not empty, an
 // operator key given from outside.
 func New(keys Keys, operatorKey string, clock hub.Clock, logger *slog.Logger) *Authenticator {
+	cache, err := lru.New[string, cachedKey](cacheSize)
+	if err != nil {
+		panic(err) // the size is a constant above 0
+	}
 	return &Authenticator{
 		keys: keys, clock: clock, logger: logger,
 		operator: sha256.Sum256([]byte(operatorKey)), hasOp: operatorKey != "",
-		cache: expirable.NewLRU[string, *hub.APIKey](cacheSize, nil, cacheTTL),
+		cache: cache,
 	}
 }
 
@@ -114,7 +124,7 @@ func (a *Authenticator) noteUse(ctx context.Context, key *hub.APIKey, now time.T
 	}
 	used := *key
 	used.LastUsedAt = now
-	a.cache.Add(key.ID, &used)
+	a.cache.Add(key.ID, cachedKey{&used, now})
 	if err := a.keys.TouchAPIKey(ctx, key.ID, now); err != nil {
 		a.logger.WarnContext(ctx, "the last use of an API key was not noted", slog.String("key_id", key.ID), slog.Any("error", err))
 	}
@@ -122,13 +132,14 @@ func (a *Authenticator) noteUse(ctx context.Context, key *hub.APIKey, now time.T
 
 // find returns a key from the cache or the store.
 func (a *Authenticator) find(ctx context.Context, id string) (*hub.APIKey, error) {
-	if key, ok := a.cache.Get(id); ok {
-		return key, nil
+	now := a.clock.Now()
+	if cached, ok := a.cache.Get(id); ok && now.Sub(cached.at) < cacheTTL {
+		return cached.key, nil
 	}
 	key, err := a.keys.APIKey(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("find API key: %w", err)
 	}
-	a.cache.Add(id, key)
+	a.cache.Add(id, cachedKey{key, now})
 	return key, nil
 }

@@ -73,11 +73,11 @@ func openSQLite(ctx context.Context, path string, tool bool) (engine, error) {
 // alone, since it holds what senders sent. SQLite gives its side files the same mode.
 func makeFile(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("create the database's folder: %w", err)
+		return fmt.Errorf("cannot create the folder of the database file, check HOOKGRAPH_DATABASE_URL: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the path is the operator's
 	if err != nil {
-		return fmt.Errorf("open database file: %w", err)
+		return fmt.Errorf("cannot open the database file, check HOOKGRAPH_DATABASE_URL: %w", err)
 	}
 	return f.Close()
 }

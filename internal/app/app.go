@@ -1,0 +1,323 @@
+// Package app wires the rooms into a hub, step by step, and runs it: it opens the
+// database, starts the pipeline, serves HTTP, and stops all of it in the order
+// that loses nothing.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/hookgraph/hookgraph/graph"
+	"github.com/hookgraph/hookgraph/graph/graphiql"
+	"github.com/hookgraph/hookgraph/internal/auth"
+	"github.com/hookgraph/hookgraph/internal/config"
+	"github.com/hookgraph/hookgraph/internal/deliver"
+	"github.com/hookgraph/hookgraph/internal/httpapi"
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/match"
+	"github.com/hookgraph/hookgraph/internal/observe"
+	"github.com/hookgraph/hookgraph/internal/outbound"
+	"github.com/hookgraph/hookgraph/internal/receive"
+	"github.com/hookgraph/hookgraph/internal/registry"
+	"github.com/hookgraph/hookgraph/internal/secret"
+	"github.com/hookgraph/hookgraph/internal/signature"
+	"github.com/hookgraph/hookgraph/internal/source/webhook"
+	"github.com/hookgraph/hookgraph/internal/store"
+	"github.com/hookgraph/hookgraph/internal/stream"
+)
+
+// gcPercent trades memory, of which the hub needs little, for processor time: most
+// of what it allocates is gone with the request. GOGC in the environment overrides it.
+const gcPercent = 400
+
+// Hub is a running hub.
+type Hub struct {
+	url    string
+	logger *slog.Logger
+	failed chan error // gets what ended serving before anybody asked for it
+
+	// stops end what was started, in the order of starting: they run in reverse.
+	stops []stop
+	once  sync.Once
+	err   error // of stopping
+}
+
+type stop struct {
+	name string
+	run  func(context.Context) error
+}
+
+// serve runs a hub until the context is done. Welcome, where given, is called with
+// the hub's URL once it serves.
+func serve(ctx context.Context, cfg config.Server, secretText string, logger *slog.Logger, welcome func(url string) error) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	h, err := Start(ctx, cfg, secretText, logger)
+	if err != nil {
+		return err
+	}
+	logger.InfoContext(ctx, "serving", slog.String("url", h.url), slog.String("environment", string(cfg.Environment)), slog.String("version", Version()))
+	if welcome != nil {
+		if err := welcome(h.url); err != nil {
+			logger.WarnContext(ctx, "the welcome could not be printed", slog.Any("error", err))
+		}
+	}
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping", slog.Duration("at_most", cfg.ShutdownTimeout))
+	case err = <-h.failed:
+		logger.Error("serving ended", slog.Any("error", err))
+	}
+	// The context that asked for the stop is done; stopping has its own bound, with
+	// room to write down what had to be cut off.
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout+10*time.Second)
+	defer cancel()
+	return errors.Join(err, h.Stop(bound))
+}
+
+// Start starts a hub and returns when it serves. The context bounds the start
+// alone; Stop ends what was started.
+func Start(ctx context.Context, cfg config.Server, secretText string, logger *slog.Logger) (_ *Hub, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	h := &Hub{logger: logger, failed: make(chan error, 1)}
+	defer func() {
+		if err != nil { // what has been started must not outlive a start that failed
+			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			_ = h.Stop(bound)
+		}
+	}()
+	clock := hub.SystemClock{}
+	keyring, err := openKeyring(secretText)
+	if err != nil {
+		return nil, err
+	}
+	networks, err := cfg.AllowedNetworks()
+	if err != nil {
+		return nil, err
+	}
+	guard := outbound.NewGuard(networks...)
+	listener, err := h.listen(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h.url = cfg.Public(listener.Addr())
+	matcher, err := match.New(match.WithLogger(logger))
+	if err != nil {
+		return nil, err
+	}
+	metrics := observe.NewMetrics()
+
+	bus := &lateBus{}
+	st, err := h.openStore(ctx, store.Config{
+		URL: cfg.DatabaseURL, Keyring: keyring, Clock: clock, Logger: logger, Router: matcher, Notify: bus.Notify,
+	})
+	if err != nil {
+		return nil, err
+	}
+	dispatcher, err := h.startPipeline(ctx, st, deliver.Config{
+		Store: st, Transport: outbound.NewTransport(guard, outbound.TransportOptions{}), Sign: signature.SignStandard,
+		Logger: logger, Clock: clock, Version: Version(), MaxInFlight: cfg.MaxInFlight, Observe: attempted(metrics),
+	})
+	if err != nil {
+		return nil, err
+	}
+	metrics.Gauge("hookgraph_in_flight_attempts", "Delivery attempts under way on this node.", func() float64 { return float64(dispatcher.InFlight()) })
+	if err := h.connectBus(ctx, bus, cfg.NATSURL, st, dispatcher, logger); err != nil {
+		return nil, err
+	}
+	tail, err := h.startTail(ctx, stream.Config{Log: st, Bus: bus.Bus(), Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	metrics.Gauge("hookgraph_stream_readers", "Live streams that this node serves.", func() float64 { return float64(tail.Readers()) })
+
+	door := receive.New(receive.Config{Store: st, Expressions: matcher, Clock: clock, Logger: logger, PublicURL: h.url, Observe: metrics.Received})
+	catalogue := registry.New(registry.Config{
+		Store: st, Providers: webhook.Presets(), Expressions: matcher, CheckURL: guard.CheckURL, Clock: clock,
+	})
+	if err := catalogue.EnsureBuiltIn(ctx); err != nil {
+		return nil, fmt.Errorf("make the built-in source: %w", err)
+	}
+	authenticator := auth.New(st, cfg.OperatorKey, clock, logger)
+	development := cfg.Environment == config.Development
+	api, err := graph.NewHandler(graph.Config{
+		Store: st, Registry: catalogue, Publisher: door, Tail: tail, Matcher: matcher,
+		Authenticate: authenticator.Authenticate, Logger: logger, PublicURL: h.url, Development: development,
+	})
+	if err != nil {
+		return nil, err
+	}
+	routes := httpapi.Routes{GraphQL: api, Inbound: door, Metrics: metrics.Handler(), Ready: ready(st)}
+	if development {
+		if routes.GraphiQL, err = graphiql.New(); err != nil {
+			return nil, err
+		}
+		routes.Receiver = receiver(logger)
+	}
+	h.serveHTTP(cfg, listener, httpapi.New(routes, logger), api)
+	return h, nil
+}
+
+// attempted reports finished attempts to the metrics.
+func attempted(metrics *observe.Metrics) func(deliver.Observation) {
+	return func(o deliver.Observation) {
+		metrics.Attempted(string(o.Outcome), o.Duration)
+		if o.Outcome == hub.AttemptSucceeded {
+			metrics.Delivered(o.SinceReceived)
+		}
+	}
+}
+
+// ready says what keeps the hub from serving: a database that does not answer, or
+// one that another version has migrated meanwhile.
+func ready(st *store.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := st.Ping(ctx); err != nil {
+			return err
+		}
+		current, wanted, err := st.SchemaVersion(ctx)
+		if err == nil && current != wanted {
+			err = fmt.Errorf("the database is at version %d, this hub at %d", current, wanted)
+		}
+		return err
+	}
+}
+
+// openStore connects to the database and migrates it.
+func (h *Hub) openStore(ctx context.Context, cfg store.Config) (*store.Store, error) {
+	st, err := store.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h.started("database", func(context.Context) error { return st.Close() })
+	from, to, err := st.Migrate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if from != to {
+		h.logger.InfoContext(ctx, "the database was migrated", slog.Int64("from", from), slog.Int64("to", to))
+	}
+	return st, nil
+}
+
+// startPipeline starts the writer and the dispatcher, which work hand in hand: the
+// dispatcher is stopped first, so that the writer still takes its results.
+func (h *Hub) startPipeline(ctx context.Context, st *store.Store, cfg deliver.Config) (*deliver.Dispatcher, error) {
+	dispatcher, err := deliver.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Start(ctx, dispatcher); err != nil {
+		return nil, err
+	}
+	h.started("store", st.Stop)
+	if err := dispatcher.Start(ctx); err != nil {
+		return nil, err
+	}
+	h.started("deliveries", dispatcher.Stop)
+	return dispatcher, nil
+}
+
+// startTail starts what live streams read from.
+func (h *Hub) startTail(ctx context.Context, cfg stream.Config) (*stream.Tail, error) {
+	tail := stream.New(cfg)
+	if err := tail.Start(ctx); err != nil {
+		return nil, err
+	}
+	h.started("streams", tail.Stop)
+	return tail, nil
+}
+
+// serveHTTP serves until it is stopped. Stopping turns readiness off, then takes no
+// new connections, ends streams in a way that brings their clients back, and waits
+// for the requests under way.
+func (h *Hub) serveHTTP(cfg config.Server, l net.Listener, api *httpapi.API, streams interface{ Drain(context.Context) error }) {
+	server := &http.Server{
+		Handler: api, ReadHeaderTimeout: httpapi.ReadHeaderTimeout, IdleTimeout: httpapi.IdleTimeout,
+		MaxHeaderBytes: httpapi.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(h.logger.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			h.failed <- fmt.Errorf("serve HTTP: %w", err)
+		}
+	}()
+	h.started("HTTP", func(ctx context.Context) error {
+		api.Drain()
+		ctx, cancel := context.WithTimeout(ctx, cfg.ShutdownTimeout)
+		defer cancel()
+		drained := make(chan error, 1)
+		go func() { drained <- streams.Drain(ctx) }()
+		err := errors.Join(server.Shutdown(ctx), <-drained)
+		if errors.Is(err, context.DeadlineExceeded) {
+			// Requests that outlast the bound are cut off. Their senders have no answer and
+			// send again.
+			h.logger.Warn("requests were cut off by the stop", slog.Duration("after", cfg.ShutdownTimeout))
+			err = server.Close()
+		}
+		<-done
+		return err
+	})
+}
+
+// openKeyring makes the keyring of what HOOKGRAPH_SECRET_KEY or its file holds.
+func openKeyring(text string) (*secret.Keyring, error) {
+	keys, err := secret.ParseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("HOOKGRAPH_SECRET_KEY: %w", err)
+	}
+	return secret.NewKeyring(keys...)
+}
+
+// listen takes the address first, so that a used port is found out before
+// anything else is touched.
+func (h *Hub) listen(ctx context.Context, cfg config.Server) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s (%w): free it, or choose another with --addr (HOOKGRAPH_ADDR)", cfg.Addr, err)
+	}
+	h.started("listener", func(context.Context) error {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+// started notes how to end what was started last.
+func (h *Hub) started(name string, run func(context.Context) error) {
+	h.stops = append(h.stops, stop{name, run})
+}
+
+// URL returns how the outside reaches the hub.
+func (h *Hub) URL() string { return h.url }
+
+// Stop ends the hub: it takes nothing new, finishes what is under way within the
+// bounds of the configuration and the context, and writes what is left. A second
+// call waits for the first.
+func (h *Hub) Stop(ctx context.Context) error {
+	h.once.Do(func() {
+		var errs []error
+		for i := len(h.stops) - 1; i >= 0; i-- {
+			if err := h.stops[i].run(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("stop %s: %w", h.stops[i].name, err))
+			}
+		}
+		h.err = errors.Join(errs...)
+	})
+	return h.err
+}
