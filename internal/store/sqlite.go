@@ -108,8 +108,6 @@ func (e *sqliteEngine) close() error {
 	return errors.Join(errs...)
 }
 
-func (e *sqliteEngine) shared() bool { return false }
-
 func (e *sqliteEngine) assertDurable(ctx context.Context) error {
 	var journal string
 	var synchronous int
