@@ -181,16 +181,6 @@ func (b *healthBook) of(endpointID string) *hub.EndpointHealth {
 	return b.pages[endpointID].health
 }
 
-func (b *healthBook) all() map[string]*hub.EndpointHealth {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	all := make(map[string]*hub.EndpointHealth, len(b.pages))
-	for id, page := range b.pages {
-		all[id] = page.health
-	}
-	return all
-}
-
 func (b *healthBook) generation() int64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
