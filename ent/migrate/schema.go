@@ -100,11 +100,11 @@ var (
 				},
 			},
 			{
-				Name:    "delivery_dead",
+				Name:    "delivery_undelivered",
 				Unique:  false,
-				Columns: []*schema.Column{DeliveriesColumns[0]},
+				Columns: []*schema.Column{DeliveriesColumns[4], DeliveriesColumns[0]},
 				Annotation: &entsql.IndexAnnotation{
-					Where: "status = 'DEAD'",
+					Where: "status <> 'DELIVERED'",
 				},
 			},
 			{

@@ -41,7 +41,8 @@ func (Delivery) Indexes() []ent.Index {
 		// The subscription is in it so that paused ones are skipped without their rows.
 		index.Fields("endpoint_id", "due_at", "subscription_id").
 			StorageKey("delivery_pending").Annotations(entsql.IndexWhere("status = 'PENDING'")),
-		index.Fields("id").StorageKey("delivery_dead").Annotations(entsql.IndexWhere("status = 'DEAD'")),
+		// Lists of what was not delivered, in their order.
+		index.Fields("status", "id").StorageKey("delivery_undelivered").Annotations(entsql.IndexWhere("status <> 'DELIVERED'")),
 		index.Fields("event_id"),
 		index.Fields("endpoint_id", "id"),
 		index.Fields("subscription_id", "id"),

@@ -19,22 +19,28 @@ const refreshInterval = time.Second
 // Refresh brings this process's configuration and health of endpoints up to what
 // the database holds. It costs one small statement where nothing has changed.
 func (s *Store) Refresh(ctx context.Context) error {
+	_, err := s.refresh(ctx)
+	return err
+}
+
+// refresh does so and returns the head of the log.
+func (s *Store) refresh(ctx context.Context) (logHead, error) {
 	generation := s.health.generation()
 	head, err := s.read.LogHead.Get(ctx, 1)
 	if err != nil {
-		return fmt.Errorf("read the head of the log: %w", err)
+		return logHead{}, fmt.Errorf("read the head of the log: %w", err)
 	}
 	if current := s.config.Load(); head.ConfigRevision != current.Revision || current.Revision == 0 {
 		if _, err := s.loadConfiguration(ctx); err != nil {
-			return err
+			return logHead{}, err
 		}
 	}
 	rows, err := s.read.EndpointHealth.Query().All(ctx)
 	if err != nil {
-		return fmt.Errorf("read endpoint health: %w", err)
+		return logHead{}, fmt.Errorf("read endpoint health: %w", err)
 	}
 	s.health.replace(generation, rows)
-	return nil
+	return logHead{sequence: hub.Sequence(head.Sequence), revision: head.ConfigRevision}, nil
 }
 
 // loadConfiguration reads sources, endpoints and subscriptions as of one revision
@@ -89,17 +95,25 @@ func readAll[Row, Noun any](ctx context.Context, q interface {
 	return nouns, nil
 }
 
-// follow keeps up with other nodes' changes until ctx ends.
+// follow keeps up with what other processes store, until ctx ends: nodes on the same
+// PostgreSQL, or a tool on the same file. It wakes this process's readers for it, for
+// the case that nobody else does.
 func (s *Store) follow(ctx context.Context) {
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
+	var seen logHead
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if err := s.Refresh(ctx); err != nil && ctx.Err() == nil {
+		head, err := s.refresh(ctx)
+		switch {
+		case err == nil && head != seen:
+			seen = head
+			s.notify()
+		case err != nil && ctx.Err() == nil:
 			s.log.WarnContext(ctx, "configuration could not be refreshed", "error", err)
 		}
 	}
@@ -165,16 +179,6 @@ func (b *healthBook) of(endpointID string) *hub.EndpointHealth {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.pages[endpointID].health
-}
-
-func (b *healthBook) all() map[string]*hub.EndpointHealth {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	all := make(map[string]*hub.EndpointHealth, len(b.pages))
-	for id, page := range b.pages {
-		all[id] = page.health
-	}
-	return all
 }
 
 func (b *healthBook) generation() int64 {

@@ -307,11 +307,12 @@ func TestRetryAndCancel(t *testing.T) {
 		_, err = s.RetryDelivery(t.Context(), id)
 		wantCode(t, err, hub.CodeConflict)
 
-		d := settled(t, s, attempt(b, l, hub.AttemptRefused, hub.DeliveryPending))
+		settled(t, s, attempt(b, l, hub.AttemptRefused, hub.DeliveryPending))
 		if len(claim(t, s, e, 1)) != 0 {
 			t.Fatal("due before its time")
 		}
-		if d = got[*hub.Delivery](t)(s.RetryDelivery(t.Context(), id)); !d.NextAttemptAt.Equal(b.clock.Now()) || d.SchedulePosition != 1 {
+		d := got[*hub.Delivery](t)(s.RetryDelivery(t.Context(), id))
+		if !d.NextAttemptAt.Equal(b.clock.Now()) || d.SchedulePosition != 1 {
 			t.Fatalf("retried while waiting it is %+v", d)
 		}
 		l = claim(t, s, e, 1)[0]

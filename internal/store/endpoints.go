@@ -149,7 +149,7 @@ const cancelChunk = 500
 func (s *Store) cancelWaiting(ctx context.Context, reason string, which predicate.Delivery) error {
 	for last := ""; ; {
 		ids, err := s.read.Delivery.Query().
-			Where(which, delivery.StatusEQ(hub.DeliveryPending), delivery.IDGT(last)).
+			Where(which, pending, delivery.IDGT(last)).
 			Order(ent.Asc(delivery.FieldID)).Limit(cancelChunk).IDs(ctx)
 		if err != nil {
 			return wrap("cancel waiting deliveries", err)
@@ -178,7 +178,7 @@ func (s *Store) cancelOrphans(ctx context.Context) error {
 	var waiting []struct {
 		SubscriptionID string `json:"subscription_id"`
 	}
-	err := s.read.Delivery.Query().Where(delivery.StatusEQ(hub.DeliveryPending)).
+	err := s.read.Delivery.Query().Where(pending).
 		GroupBy(delivery.FieldSubscriptionID).Scan(ctx, &waiting)
 	if err != nil {
 		return wrap("find orphaned deliveries", err)

@@ -22,8 +22,6 @@ type engine interface {
 	ping(context.Context) error
 	close() error
 
-	// shared reports whether other processes may change the database meanwhile.
-	shared() bool
 	// assertDurable fails where a commit would not survive a power cut.
 	assertDurable(context.Context) error
 	// voidLeases makes everything due that a process before had leased, where no

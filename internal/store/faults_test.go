@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,4 +143,77 @@ func TestResultsThatCannotBeStoredAtFirst(t *testing.T) {
 		}
 		must(t, s.Stop(t.Context()))
 	})
+}
+
+func TestConnectionsThatBreak(t *testing.T) {
+	t.Parallel()
+	url := postgresDatabase(t)
+	s, b, k := startFaulty(t, url)
+	src, e := newSource(t, s, b), newEndpoint(t, s, b)
+	newSubscription(t, s, b, e)
+	db, _ := connect(t, url)
+
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var acknowledged []string
+	var done atomic.Bool
+	for range 8 {
+		wg.Go(func() {
+			for !done.Load() {
+				ev := newEvent(b, src)
+				_, err := s.Append(t.Context(), []*hub.Event{ev})
+				if err == nil {
+					mu.Lock()
+					acknowledged = append(acknowledged, ev.ID)
+					mu.Unlock()
+				} else if hub.CodeOf(err) != hub.CodeUnavailable {
+					t.Errorf("the error is %v", err)
+				}
+			}
+		})
+	}
+	for range 15 {
+		before := len(k.taken())
+		eventually(t, "events are stored again", func() bool { return len(k.taken()) > before })
+		_, err := db.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		must(t, err)
+	}
+	done.Store(true)
+	wg.Wait()
+
+	var events []*hub.Event
+	for after := hub.Sequence(0); ; {
+		more, err := s.EventsAfter(t.Context(), after, 1000)
+		if err != nil {
+			continue // the pool may still hold a connection that was cut
+		}
+		if len(more) == 0 {
+			break
+		}
+		events = append(events, more...)
+		after = more[len(more)-1].Sequence
+	}
+	stored := make(map[string]bool)
+	for i, ev := range events {
+		stored[ev.ID] = true
+		if ev.Sequence != hub.Sequence(i+1) {
+			t.Fatalf("sequence %d stands at place %d", ev.Sequence, i+1)
+		}
+	}
+	for _, id := range acknowledged {
+		if !stored[id] {
+			t.Errorf("%s was acknowledged and is not stored", id)
+		}
+	}
+	if len(acknowledged) != len(k.taken()) {
+		t.Errorf("%d acknowledged, %d handed over", len(acknowledged), len(k.taken()))
+	}
+	for _, l := range k.taken() {
+		s.Settle(attempt(b, l, hub.AttemptSucceeded, hub.DeliveryDelivered))
+	}
+	must(t, s.Stop(t.Context()))
+	n := got[int](t)(s.CountDeliveries(t.Context(), hub.DeliveryFilter{Statuses: []hub.DeliveryStatus{hub.DeliveryDelivered}}))
+	if n != len(acknowledged) {
+		t.Errorf("%d results are stored, want %d", n, len(acknowledged))
+	}
 }

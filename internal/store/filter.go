@@ -30,10 +30,11 @@ func anyOf[T ~string](name string, values []T) condition {
 	}
 }
 
+// equal restricts a column that is indexed where it is not empty.
 func equal(name, value string) condition {
 	return func(s *entsql.Selector) {
 		if value != "" {
-			s.Where(entsql.EQ(s.C(name), value))
+			s.Where(entsql.And(entsql.EQ(s.C(name), value), written(s, name, " <> ''")))
 		}
 	}
 }
@@ -148,7 +149,7 @@ func (s *Store) statusAnyOf(statuses []hub.DeliveryStatus) condition {
 			return
 		}
 		var ended []any
-		var pending, held bool
+		var pending, held, delivered bool
 		for _, status := range statuses {
 			switch status {
 			case hub.DeliveryPending:
@@ -156,13 +157,15 @@ func (s *Store) statusAnyOf(statuses []hub.DeliveryStatus) condition {
 			case hub.DeliveryHeld:
 				held = true
 			default:
+				delivered = delivered || status == hub.DeliveryDelivered
 				ended = append(ended, string(status))
 			}
 		}
 		var any []*entsql.Predicate
-		if len(ended) == 1 { // said as equality, which a partial index answers
-			any = append(any, entsql.EQ(sel.C(delivery.FieldStatus), ended[0]))
-		} else if len(ended) > 1 {
+		if !delivered { // said as the partial index says it, so that it serves
+			sel.Where(written(sel, delivery.FieldStatus, " <> 'DELIVERED'"))
+		}
+		if len(ended) > 0 {
 			any = append(any, entsql.In(sel.C(delivery.FieldStatus), ended...))
 		}
 		if pending || held {
@@ -172,9 +175,23 @@ func (s *Store) statusAnyOf(statuses []hub.DeliveryStatus) condition {
 	}
 }
 
+// written is a condition whose constant stands in the statement itself: a partial
+// index serves no statement in which it is a parameter.
+func written(sel *entsql.Selector, column, rest string) *entsql.Predicate {
+	name := sel.C(column) // now: inside a subquery the selector gets another name
+	return entsql.P(func(b *entsql.Builder) { b.Ident(name).WriteString(rest) })
+}
+
+func isPending(sel *entsql.Selector) *entsql.Predicate {
+	return written(sel, delivery.FieldStatus, " = 'PENDING'")
+}
+
+// pending restricts a query to the rows that have not ended.
+func pending(sel *entsql.Selector) { sel.Where(isPending(sel)) }
+
 // waiting is the condition of deliveries that are PENDING, HELD or either.
 func (s *Store) waiting(sel *entsql.Selector, pending, held bool) *entsql.Predicate {
-	row := entsql.EQ(sel.C(delivery.FieldStatus), string(hub.DeliveryPending))
+	row := isPending(sel)
 	if pending && held {
 		return row
 	}

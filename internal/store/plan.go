@@ -175,7 +175,7 @@ func (p *planner) settle(list []*settlement) {
 	p.plan.settlements = list
 	health := make(map[string]int)
 	for _, s := range list {
-		if h := s.Health; h != nil && h.EndpointID != "" {
+		if h := s.Health; h != nil && p.cfg.Endpoints[h.EndpointID] != nil { // else it was deleted meanwhile
 			if at, seen := health[h.EndpointID]; seen {
 				p.plan.health[at] = h
 			} else {

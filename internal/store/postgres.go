@@ -22,6 +22,9 @@ type postgresEngine struct {
 	db   *sql.DB
 }
 
+// connectTimeout keeps callers from waiting long on a server that is not there.
+const connectTimeout = 5 * time.Second
+
 // idleInTransaction bounds how long a node that vanished inside a transaction can
 // hold log_head, and with it every other node's commits.
 const idleInTransaction = "10s"
@@ -33,6 +36,9 @@ func openPostgres(ctx context.Context, url string) (engine, error) {
 	}
 	if !strings.Contains(url, "pool_max_conns") {
 		cfg.MaxConns = max(cfg.MaxConns, 10)
+	}
+	if !strings.Contains(url, "connect_timeout") {
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
 	}
 	params := cfg.ConnConfig.RuntimeParams
 	for name, value := range map[string]string{
@@ -70,8 +76,6 @@ func (e *postgresEngine) close() error {
 	e.pool.Close()
 	return err
 }
-
-func (e *postgresEngine) shared() bool { return true }
 
 func (e *postgresEngine) assertDurable(ctx context.Context) error {
 	var mode string

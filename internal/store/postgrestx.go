@@ -16,7 +16,7 @@ import (
 )
 
 // batchTimeout bounds one batch, the wait for other nodes' batches included.
-const batchTimeout = 30 * time.Second
+const batchTimeout = 15 * time.Second
 
 func (e *postgresEngine) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, batchTimeout)

@@ -15,7 +15,7 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/gofrs/flock"
-	"github.com/mattn/go-sqlite3"
+	_ "github.com/mattn/go-sqlite3" // the driver
 	"github.com/pressly/goose/v3"
 
 	"github.com/hookgraph/hookgraph/ent/column"
@@ -108,8 +108,6 @@ func (e *sqliteEngine) close() error {
 	return errors.Join(errs...)
 }
 
-func (e *sqliteEngine) shared() bool { return false }
-
 func (e *sqliteEngine) assertDurable(ctx context.Context) error {
 	var journal string
 	var synchronous int
@@ -157,10 +155,4 @@ func (e *sqliteEngine) begin(ctx context.Context) (transaction, error) {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	return &sqliteTx{tx: tx}, nil
-}
-
-// isSQLiteConstraint reports whether a row was refused because another has its key.
-func isSQLiteConstraint(err error) bool {
-	var e sqlite3.Error
-	return errors.As(err, &e) && e.Code == sqlite3.ErrConstraint
 }

@@ -148,7 +148,7 @@ func (s *Store) Start(ctx context.Context, taker Taker) error {
 	if err := s.Refresh(ctx); err != nil {
 		return err
 	}
-	if s.cfg.Tool || !s.started.CompareAndSwap(false, true) {
+	if s.cfg.Tool {
 		return nil
 	}
 	if err := s.engine.voidLeases(ctx, s.clock.Now()); err != nil {
@@ -157,15 +157,16 @@ func (s *Store) Start(ctx context.Context, taker Taker) error {
 	if err := s.cancelOrphans(ctx); err != nil {
 		return err
 	}
+	if !s.started.CompareAndSwap(false, true) {
+		return errors.New("start store: it was started before")
+	}
 	s.taker = taker
 	s.stopped = make(chan struct{})
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	var running sync.WaitGroup
 	running.Go(func() { newWriter(s).run(run) })
-	if s.engine.shared() {
-		running.Go(func() { s.follow(run) })
-	}
+	running.Go(func() { s.follow(run) })
 	go func() {
 		running.Wait()
 		close(s.stopped)

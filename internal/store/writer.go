@@ -11,6 +11,8 @@ const (
 	firstBackoff = 50 * time.Millisecond
 	lastBackoff  = 2 * time.Second
 
+	complainEvery = 5 * time.Second
+
 	// maxLoneFailures is how often a settlement may fail all by itself, while others
 	// can be stored, before it is given up: then the lease runs out and the delivery is
 	// attempted again, which is better than to hold up every result behind it.
@@ -29,6 +31,8 @@ type writer struct {
 	backoff time.Duration
 	due     <-chan time.Time // fires when the next group is to be tried; nil while there is none
 	commits int              // that succeeded
+
+	complained time.Time
 }
 
 func newWriter(s *Store) *writer { return &writer{store: s, queue: s.queue} }
@@ -93,8 +97,7 @@ func (w *writer) commit(ctx context.Context, b *batch) {
 				w.schedule()
 			}
 		}
-		w.store.log.ErrorContext(ctx, "batch could not be stored", "error", err,
-			"appends", len(b.appends), "settlements", len(b.settlements), "rejections", len(b.rejections), "claims", len(b.claims))
+		w.complain(ctx, b, err)
 		b.answer(unavailable(err))
 		return
 	}
@@ -102,6 +105,17 @@ func (w *writer) commit(ctx context.Context, b *batch) {
 	w.queue.settled(len(b.settlements))
 	w.store.committed(ctx, p)
 	b.answer(nil)
+}
+
+// complain logs a failed batch, at most once in complainEvery: during an outage each
+// caller's request would fail one.
+func (w *writer) complain(ctx context.Context, b *batch, err error) {
+	if time.Since(w.complained) < complainEvery {
+		return
+	}
+	w.complained = time.Now()
+	w.store.log.ErrorContext(ctx, "batch could not be stored", "error", err,
+		"appends", len(b.appends), "settlements", len(b.settlements), "rejections", len(b.rejections), "claims", len(b.claims))
 }
 
 // retry tries the oldest group of failed settlements by itself.

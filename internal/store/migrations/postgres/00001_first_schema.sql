@@ -56,7 +56,7 @@ CREATE TABLE deliveries (
     PRIMARY KEY (id)
 );
 CREATE INDEX delivery_pending ON deliveries (endpoint_id, due_at, subscription_id) WHERE status = 'PENDING';
-CREATE INDEX delivery_dead ON deliveries (id) WHERE status = 'DEAD';
+CREATE INDEX delivery_undelivered ON deliveries (status, id) WHERE status <> 'DELIVERED';
 CREATE INDEX delivery_event_id ON deliveries (event_id);
 CREATE INDEX delivery_endpoint_id_id ON deliveries (endpoint_id, id);
 CREATE INDEX delivery_subscription_id_id ON deliveries (subscription_id, id);

@@ -1,0 +1,195 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/hookgraph/hookgraph/ent"
+	"github.com/hookgraph/hookgraph/ent/column"
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/store"
+)
+
+// BenchmarkAppend stores events of 1 KiB with a dedupe key and one delivery each,
+// by as many callers at once as its name says. Beside the writer's rate it measures,
+// in the same run, one ent transaction for each event (x-ent is the ratio) and
+// fdatasync of 4 KiB on the same disk (x-sync), since disks vary.
+func BenchmarkAppend(b *testing.B) {
+	databases := map[string]func(*testing.B) string{
+		"SQLite":     func(b *testing.B) string { return "sqlite:" + filepath.Join(b.TempDir(), "bench.db") },
+		"PostgreSQL": func(b *testing.B) string { return postgresDatabase(b) },
+	}
+	for _, name := range []string{"SQLite", "PostgreSQL"} {
+		for _, callers := range []int{1, 32, 256} {
+			b.Run(fmt.Sprintf("%s/callers=%d", name, callers), func(b *testing.B) { benchAppend(b, databases[name](b), callers) })
+		}
+	}
+}
+
+func benchAppend(b *testing.B, url string, callers int) {
+	s, bu := start(b, url)
+	src, e := newSource(b, s, bu), newEndpoint(b, s, bu)
+	sub := newSubscription(b, s, bu, e)
+	body := bytes.Repeat([]byte("x"), 1024)
+	event := func() *hub.Event {
+		return newEvent(bu, src, func(ev *hub.Event) { ev.DedupeKey, ev.Payload.Body = rand.Text(), body })
+	}
+
+	syncs := probeDisk(b)
+	client := entClient(b, url)
+	baseline := rate(200*time.Millisecond, callers, func() { must(b, appendByEnt(client, event(), sub)) })
+
+	b.ResetTimer()
+	before, begun := cpu(), time.Now()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := s.Append(context.Background(), []*hub.Event{event()}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	perSecond := float64(b.N) / time.Since(begun).Seconds()
+	b.ReportMetric(perSecond, "events/s")
+	b.ReportMetric(perSecond/baseline, "x-ent")
+	b.ReportMetric(perSecond/syncs, "x-sync")
+	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/event")
+}
+
+// BenchmarkSettle stores results of deliveries: an attempt, the delivery's end and
+// the endpoint's health.
+func BenchmarkSettle(b *testing.B) {
+	s, bu, k := startBench(b)
+	src, e := newSource(b, s, bu), newEndpoint(b, s, bu)
+	newSubscription(b, s, bu, e)
+	for stored := 0; stored < b.N; stored += 250 {
+		events := make([]*hub.Event, 250)
+		for i := range events {
+			events[i] = newEvent(bu, src)
+		}
+		got[[]hub.Receipt](b)(s.Append(context.Background(), events))
+	}
+	leases := k.taken()[:b.N]
+	b.ResetTimer()
+	before := cpu()
+	for _, l := range leases {
+		r := attempt(bu, l, hub.AttemptSucceeded, hub.DeliveryDelivered)
+		r.Health = &hub.EndpointHealth{EndpointID: e.ID, Breaker: hub.BreakerClosed}
+		s.Settle(r)
+	}
+	must(b, s.Stop(context.Background()))
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "results/s")
+	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/result")
+}
+
+// rate runs do by several callers for a while and returns how often in a second.
+func rate(during time.Duration, callers int, do func()) float64 {
+	begun := time.Now()
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for time.Since(begun) < during {
+				do()
+				n.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return float64(n.Load()) / time.Since(begun).Seconds()
+}
+
+// probeDisk returns how many 4 KiB writes a second the disk makes durable.
+func probeDisk(b *testing.B) float64 {
+	b.Helper()
+	f, err := os.Create(filepath.Join(b.TempDir(), "probe"))
+	must(b, err)
+	defer func() { _ = f.Close() }()
+	block := make([]byte, 4096)
+	return rate(100*time.Millisecond, 1, func() {
+		_, err := f.WriteAt(block, 0)
+		must(b, err)
+		must(b, syscall.Fdatasync(int(f.Fd())))
+	})
+}
+
+// cpu returns the time this process has spent on processors.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// entClient opens the same database the way the writer does.
+func entClient(b *testing.B, url string) *ent.Client {
+	b.Helper()
+	db, name := connect(b, url)
+	if name == dialect.SQLite {
+		_ = db.Close()
+		var err error
+		db, err = sql.Open("sqlite3", "file:"+url[len("sqlite:"):]+"?_txlock=immediate&_synchronous=FULL&_busy_timeout=5000&_mutex=no&_stmt_cache_size=64")
+		must(b, err)
+		b.Cleanup(func() { _ = db.Close() })
+		db.SetMaxOpenConns(1)
+	} else {
+		db.SetMaxOpenConns(8)
+		db.SetMaxIdleConns(8)
+	}
+	return ent.NewClient(ent.Driver(entsql.OpenDB(name, db)))
+}
+
+// baselineSequence numbers the baseline's events far above the writer's.
+var baselineSequence atomic.Int64
+
+// appendByEnt stores an event in a transaction of its own, as plain ent code would.
+func appendByEnt(c *ent.Client, ev *hub.Event, sub *hub.Subscription) error {
+	ctx := context.Background()
+	tx, err := c.Tx(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing once it is committed
+	sequence := 1<<40 + baselineSequence.Add(1)
+	if err := tx.Event.Create().SetID(ev.ID).SetSequence(sequence).SetSourceID(ev.SourceID).SetType(ev.Type).SetDedupeKey(ev.DedupeKey).
+		SetOrderingKey("").SetOccurredAt(0).SetReceivedAt(column.TimeOf(ev.ReceivedAt)).SetContentType(ev.ContentType).
+		SetDuplicateCount(0).SetLastDuplicateAt(0).SetHeaders([]byte("[]")).SetQuery([]byte("")).SetBody(ev.Payload.Body).Exec(ctx); err != nil {
+		return err
+	}
+	if err := tx.DedupeKey.Create().SetID(ev.ID).SetEventID(ev.ID).SetSequence(sequence).SetFirstSeenAt(0).Exec(ctx); err != nil {
+		return err
+	}
+	if err := tx.Delivery.Create().SetID(hub.NewID(hub.DeliveryPrefix, ev.ReceivedAt)).SetEventID(ev.ID).SetSubscriptionID(sub.ID).
+		SetEndpointID(sub.EndpointID).SetStatus(hub.DeliveryPending).SetReason("").SetAttemptCount(0).SetSchedulePosition(0).
+		SetNextAttemptAt(1).SetDueAt(1).SetLeaseToken("").SetCreatedAt(1).SetCompletedAt(0).Exec(ctx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// startBench starts a store on a file, with a taker that grants everything.
+func startBench(b *testing.B) (*store.Store, *bundle, *taker) {
+	b.Helper()
+	s, bu := open(b, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"))
+	k := &taker{slots: 1 << 30}
+	must(b, s.Start(b.Context(), k))
+	return s, bu, k
+}
