@@ -169,7 +169,7 @@ func TestLimitsHoldOnEveryTransport(t *testing.T) {
 		if answer := b.ask(query); answer.code() != code {
 			t.Errorf("HTTP: %s", answer.Raw)
 		}
-		if response, _ := b.events(t.Context(), t, query); response.StatusCode != 400 {
+		if response, _ := b.events(t.Context(), t, query); response.StatusCode != http.StatusBadRequest {
 			t.Errorf("SSE: %d", response.StatusCode)
 		}
 	}

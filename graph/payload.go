@@ -27,8 +27,8 @@ const (
 
 // payloadOf returns what an event carries, nil where it is not stored any more.
 func payloadOf(ctx context.Context, e *model.Event) (*hub.Payload, error) {
-	if e.Event.Payload != nil { // streams read events with their payloads
-		return e.Event.Payload, nil
+	if carried := e.Payload; carried != nil {
+		return carried, nil // streams read events with their payloads
 	}
 	return loader.FromContext(ctx).Payload(ctx, e.Siblings, e.ID)
 }
@@ -111,15 +111,14 @@ func selected(body []byte, path *jsonpath.Path) (model.JSON, error) {
 	}
 	if path == nil {
 		var compact bytes.Buffer
-		if json.Compact(&compact, body) != nil {
+		if !json.Valid(body) {
 			return nil, nil
 		}
-		return model.JSON(compact.Bytes()), nil
+		err := json.Compact(&compact, body)
+		return model.JSON(compact.Bytes()), err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	var whole any
-	if decoder.Decode(&whole) != nil || decoder.More() {
+	whole, ok := decoded(body)
+	if !ok {
 		return nil, nil
 	}
 	found := path.Select(whole)
@@ -130,4 +129,16 @@ func selected(body []byte, path *jsonpath.Path) (model.JSON, error) {
 		return nil, nil
 	}
 	return model.NewJSON(found[0])
+}
+
+// decoded returns a body as a value whose numbers keep their digits, and false
+// where it is not JSON.
+func decoded(body []byte) (value any, ok bool) {
+	if !json.Valid(body) {
+		return nil, false
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	err := decoder.Decode(&value)
+	return value, err == nil
 }

@@ -3,6 +3,7 @@ package graph_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -70,7 +71,7 @@ func TestAPageTakesTheSameStatementsWhateverItsLength(t *testing.T) {
 			}
 			for _, delivery := range node.Deliveries.Edges {
 				if delivery.Node.Event.ID != node.ID || delivery.Node.Subscription.Name == "" ||
-					len(delivery.Node.Attempts.Nodes) != 1 || delivery.Node.Attempts.Nodes[0].StatusCode != 200 {
+					len(delivery.Node.Attempts.Nodes) != 1 || delivery.Node.Attempts.Nodes[0].StatusCode != http.StatusOK {
 					t.Fatalf("got %+v", delivery)
 				}
 			}
@@ -207,6 +208,7 @@ func TestPayloadPathsSelect(t *testing.T) {
 		"items": [ {"a": 1, "on": true}, {"a": 2} ], "none": null, "<": "&" } `
 	id := b.publish("x", body)
 	text := b.publish("x", `not json`)
+	more := b.publish("x", `{"a":1}]`)
 	for path, want := range map[string]string{
 		``:                       `{"id":12345678901234567890.10,"items":[{"a":1,"on":true},{"a":2}],"none":null,"<":"&"}`,
 		`$`:                      `{"\u003c":"&","id":12345678901234567890.10,"items":[{"a":1,"on":true},{"a":2}],"none":null}`,
@@ -243,12 +245,14 @@ func TestPayloadPathsSelect(t *testing.T) {
 			t.Errorf("%q: %s", path, answer.Raw)
 		}
 	}
-	var data struct {
-		Event struct{ Payload json.RawMessage }
-	}
-	b.ask(`query($id: ID!) { event(id: $id) { payload } }`, "id", text).into(t, &data)
-	if string(data.Event.Payload) != "null" {
-		t.Errorf("a body that is not JSON was shown as %s", data.Event.Payload)
+	for _, id := range []string{text, more} {
+		var data struct {
+			Event struct{ Payload, Part json.RawMessage }
+		}
+		b.ask(`query($id: ID!) { event(id: $id) { payload part: payload(path: "$.a") } }`, "id", id).into(t, &data)
+		if string(data.Event.Payload) != "null" || string(data.Event.Part) != "null" {
+			t.Errorf("a body that is not JSON was shown as %s and %s", data.Event.Payload, data.Event.Part)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package graph_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -266,6 +265,3 @@ func (b *bundle) send(method, query, body string, headers ...string) *answer {
 	}
 	return out
 }
-
-// unique is a name that no other test uses.
-func unique() string { return strings.ToLower(rand.Text()) }

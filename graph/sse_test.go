@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -118,7 +119,7 @@ func TestEventStreamsOverSSE(t *testing.T) {
 		if first.name != "next" || !strings.Contains(first.data, "OPERATOR") || second.name != "complete" {
 			t.Errorf("got %+v, %+v", first, second)
 		}
-		if _, err := next(); err != io.EOF {
+		if _, err := next(); !errors.Is(err, io.EOF) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -138,13 +139,13 @@ func TestEventStreamsOverSSE(t *testing.T) {
 		response, _ := b.events(t.Context(), t, `subscription {`)
 		body, err := io.ReadAll(response.Body)
 		must(t, err)
-		if response.StatusCode != 400 || response.Header.Get("Content-Type") != mediaJSON || !strings.Contains(string(body), "GRAPHQL_PARSE_FAILED") {
+		if response.StatusCode != http.StatusBadRequest || response.Header.Get("Content-Type") != mediaJSON || !strings.Contains(string(body), "GRAPHQL_PARSE_FAILED") {
 			t.Errorf("got %d: %s", response.StatusCode, body)
 		}
 	})
 
 	t.Run("a key is needed", func(t *testing.T) {
-		if response, _ := b.events(t.Context(), t, streamQuery, "Authorization", ""); response.StatusCode != 401 {
+		if response, _ := b.events(t.Context(), t, streamQuery, "Authorization", ""); response.StatusCode != http.StatusUnauthorized {
 			t.Errorf("got %d", response.StatusCode)
 		}
 	})
@@ -157,10 +158,10 @@ func TestDrainingCutsEventStreamsWithoutCompletingThem(t *testing.T) {
 	_, err := next()
 	must(t, err)
 	must(t, b.handler.Drain(t.Context()))
-	if e, err := next(); err != io.EOF {
+	if e, err := next(); !errors.Is(err, io.EOF) {
 		t.Errorf("got %+v, %v", e, err)
 	}
-	if response, _ := b.events(t.Context(), t, streamQuery); response.StatusCode != 503 || response.Header.Get("Retry-After") == "" {
+	if response, _ := b.events(t.Context(), t, streamQuery); response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
 		t.Errorf("got %d", response.StatusCode)
 	}
 }
@@ -176,7 +177,7 @@ func TestStreamsThatTheTailCutsAreNotComplete(t *testing.T) {
 	socket.send(`{"type":"subscribe","id":"1","payload":{"query":"subscription { eventStream { cursor } }"}}`)
 	socket.expect("next")
 	must(t, b.tail.Stop(t.Context()))
-	if e, err := next(); err != io.EOF {
+	if e, err := next(); !errors.Is(err, io.EOF) {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	socket.closed(1012)

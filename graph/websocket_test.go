@@ -169,7 +169,7 @@ func TestTheProtocolOfWebSockets(t *testing.T) {
 		_, response, err := websocket.Dial(t.Context(), b.url, &websocket.DialOptions{
 			Subprotocols: []string{"graphql-transport-ws"}, HTTPHeader: http.Header{"Origin": {"https://evil.example"}},
 		})
-		if err == nil || response == nil || response.StatusCode != 403 {
+		if err == nil || response == nil || response.StatusCode != http.StatusForbidden {
 			t.Errorf("got %v, %v", response, err)
 		}
 	})
@@ -276,7 +276,7 @@ func TestDrainingClosesWebSocketsWith1012(t *testing.T) {
 	s.closed(1012)
 	fresh.closed(1012)
 	must(t, <-done)
-	if _, response, err := websocket.Dial(t.Context(), b.url, nil); err == nil || response.StatusCode != 503 {
+	if _, response, err := websocket.Dial(t.Context(), b.url, nil); err == nil || response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %v", err)
 	}
 }
@@ -334,7 +334,7 @@ func TestAnUnavailableAuthenticationIsNotARefusal(t *testing.T) {
 	response, err := http.Post(server.URL, "application/json", strings.NewReader(`{}`))
 	must(t, err)
 	_ = response.Body.Close()
-	if response.StatusCode != 503 {
+	if response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %d", response.StatusCode)
 	}
 }

@@ -85,19 +85,15 @@ func (l Limits) measure(document *ast.QueryDocument) gqlerror.List {
 func (m *measurer) selections(set ast.SelectionSet) *shape {
 	sum := &shape{names: make(map[string]int, len(set))}
 	for _, selection := range set {
-		var at *ast.Position
 		switch s := selection.(type) {
 		case *ast.Field:
-			at = s.Position
 			m.field(sum, s)
 		case *ast.InlineFragment:
-			at = s.Position
 			m.directives += len(s.Directives)
-			m.merge(sum, m.selections(s.SelectionSet), at)
+			m.merge(sum, m.selections(s.SelectionSet), s.Position)
 		case *ast.FragmentSpread:
-			at = s.Position
 			m.directives += len(s.Directives)
-			m.merge(sum, m.fragment(s.Name, at), at)
+			m.merge(sum, m.fragment(s.Name, s.Position), s.Position)
 		}
 		if m.refused != nil {
 			return sum

@@ -64,20 +64,33 @@ func (c *Connection[N]) PageInfo() *PageInfo {
 // TotalCount returns the length of the whole list.
 func (c *Connection[N]) TotalCount(ctx context.Context) (*int, error) { return c.count(ctx) }
 
-// The connections and edges of the SDL.
 type (
-	SourceConnection            = Connection[*Source]
-	SourceEdge                  = Edge[*Source]
-	EventConnection             = Connection[*Event]
-	EventEdge                   = Edge[*Event]
-	RejectionConnection         = Connection[*Rejection]
-	RejectionEdge               = Edge[*Rejection]
-	EndpointConnection          = Connection[*Endpoint]
-	EndpointEdge                = Edge[*Endpoint]
+	// SourceConnection is one page of sources.
+	SourceConnection = Connection[*Source]
+	// SourceEdge is one of sources with its place in the list.
+	SourceEdge = Edge[*Source]
+	// EventConnection is one page of events.
+	EventConnection = Connection[*Event]
+	// EventEdge is one of events with its place in the list.
+	EventEdge = Edge[*Event]
+	// RejectionConnection is one page of rejections.
+	RejectionConnection = Connection[*Rejection]
+	// RejectionEdge is one of rejections with its place in the list.
+	RejectionEdge = Edge[*Rejection]
+	// EndpointConnection is one page of endpoints.
+	EndpointConnection = Connection[*Endpoint]
+	// EndpointEdge is one of endpoints with its place in the list.
+	EndpointEdge = Edge[*Endpoint]
+	// EventSubscriptionConnection is one page of subscriptions.
 	EventSubscriptionConnection = Connection[*EventSubscription]
-	EventSubscriptionEdge       = Edge[*EventSubscription]
-	DeliveryConnection          = Connection[*Delivery]
-	DeliveryEdge                = Edge[*Delivery]
-	AttemptConnection           = Connection[*Attempt]
-	AttemptEdge                 = Edge[*Attempt]
+	// EventSubscriptionEdge is one of subscriptions with its place in the list.
+	EventSubscriptionEdge = Edge[*EventSubscription]
+	// DeliveryConnection is one page of deliveries.
+	DeliveryConnection = Connection[*Delivery]
+	// DeliveryEdge is one of deliveries with its place in the list.
+	DeliveryEdge = Edge[*Delivery]
+	// AttemptConnection is one page of attempts.
+	AttemptConnection = Connection[*Attempt]
+	// AttemptEdge is one of attempts with its place in the list.
+	AttemptEdge = Edge[*Attempt]
 )

@@ -3,11 +3,23 @@ package model
 // Node is anything that has an ID of its own.
 type Node interface{ IsNode() }
 
-// IsNode marks the nouns that node(id:) resolves.
-func (*Source) IsNode()            {}
-func (*Event) IsNode()             {}
-func (*Rejection) IsNode()         {}
-func (*Endpoint) IsNode()          {}
+// IsNode marks Source as a Node.
+func (*Source) IsNode() {}
+
+// IsNode marks Event as a Node.
+func (*Event) IsNode() {}
+
+// IsNode marks Rejection as a Node.
+func (*Rejection) IsNode() {}
+
+// IsNode marks Endpoint as a Node.
+func (*Endpoint) IsNode() {}
+
+// IsNode marks EventSubscription as a Node.
 func (*EventSubscription) IsNode() {}
-func (*Delivery) IsNode()          {}
-func (*Attempt) IsNode()           {}
+
+// IsNode marks Delivery as a Node.
+func (*Delivery) IsNode() {}
+
+// IsNode marks Attempt as a Node.
+func (*Attempt) IsNode() {}

@@ -28,11 +28,10 @@ type connection struct {
 	conn    *websocket.Conn
 	request *http.Request
 
-	ctx    context.Context // ends with the connection; operations run under it
-	cancel context.CancelFunc
-	work   sync.WaitGroup // operations and helpers
-	acked  chan struct{}  // closed once the client is known
-	viewer *hub.Viewer    // set before acked is closed
+	cancel context.CancelFunc // ends the connection, and all that runs on it
+	work   sync.WaitGroup     // operations and helpers
+	acked  chan struct{}      // closed once the client is known
+	viewer *hub.Viewer        // set before acked is closed
 
 	// mu guards operations and silent.
 	mu         sync.Mutex
@@ -45,32 +44,30 @@ type connection struct {
 type operation struct {
 	id     string
 	cancel context.CancelFunc
+	// send writes under the connection's context: a write that is cut short ends
+	// the connection, so completing an operation must not cut one.
+	send func(message) bool
 }
 
-func newConnection(h *Handler, conn *websocket.Conn, r *http.Request) *connection {
-	// The request's context ends when the handler returns, which is when the
-	// connection ends.
-	ctx, cancel := context.WithCancel(r.Context())
-	return &connection{
-		h: h, conn: conn, request: r, ctx: ctx, cancel: cancel,
+// serveConnection reads messages until the connection ends.
+func serveConnection(ctx context.Context, h *Handler, conn *websocket.Conn, r *http.Request) {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &connection{
+		h: h, conn: conn, request: r, cancel: cancel,
 		acked: make(chan struct{}), operations: make(map[string]*operation),
 	}
-}
-
-// serve reads messages until the connection ends.
-func (c *connection) serve() {
 	defer c.work.Wait()
-	defer c.cancel()
-	c.work.Go(c.watch)
+	defer cancel()
+	c.work.Go(func() { c.watch(ctx) })
 	for {
-		kind, data, err := c.conn.Read(c.ctx)
+		kind, data, err := conn.Read(ctx)
 		if err != nil {
 			return // closed by either side, or too large, which Read has answered with 1009
 		}
 		c.mu.Lock()
 		c.silent = 0
 		c.mu.Unlock()
-		if !c.handle(kind, data) {
+		if !c.handle(ctx, kind, data) {
 			return
 		}
 	}
@@ -78,14 +75,14 @@ func (c *connection) serve() {
 
 // watch ends the connection where init or pongs do not come and where the
 // handler drains, and pings.
-func (c *connection) watch() {
+func (c *connection) watch(ctx context.Context) {
 	initTimeout := time.NewTimer(c.h.cfg.InitTimeout)
 	defer initTimeout.Stop()
 	ping := time.NewTicker(c.h.cfg.PingInterval)
 	defer ping.Stop()
 	for {
 		select {
-		case <-c.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-c.h.draining:
 			c.shut(closeRestart, "Service restart")
@@ -111,7 +108,7 @@ func (c *connection) watch() {
 				c.shut(closeTerminated, "Terminated: pongs are missing")
 				return
 			}
-			c.write(message{Type: "ping"})
+			c.write(ctx, message{Type: "ping"})
 		}
 	}
 }
@@ -135,7 +132,7 @@ func (c *connection) forget() {
 }
 
 // handle acts on a message and reports whether to go on reading.
-func (c *connection) handle(kind websocket.MessageType, data []byte) bool {
+func (c *connection) handle(ctx context.Context, kind websocket.MessageType, data []byte) bool {
 	var m struct {
 		ID      *string         `json:"id"`
 		Type    string          `json:"type"`
@@ -146,9 +143,9 @@ func (c *connection) handle(kind websocket.MessageType, data []byte) bool {
 	}
 	switch m.Type {
 	case "connection_init":
-		return c.init(m.Payload)
+		return c.init(ctx, m.Payload)
 	case "ping":
-		c.write(message{Type: "pong", Payload: m.Payload})
+		c.write(ctx, message{Type: "pong", Payload: m.Payload})
 		return true
 	case "pong":
 		return true
@@ -156,7 +153,7 @@ func (c *connection) handle(kind websocket.MessageType, data []byte) bool {
 		if m.ID == nil || *m.ID == "" {
 			return c.end(closeBadRequest, "Invalid message: subscribe needs an id")
 		}
-		return c.subscribe(*m.ID, m.Payload)
+		return c.subscribe(ctx, *m.ID, m.Payload)
 	case "complete":
 		if m.ID == nil || *m.ID == "" {
 			return c.end(closeBadRequest, "Invalid message: complete needs an id")
@@ -175,7 +172,7 @@ func (c *connection) end(code websocket.StatusCode, reason string) bool {
 }
 
 // init takes the credentials, from the payload or else from the request's header.
-func (c *connection) init(payload json.RawMessage) bool {
+func (c *connection) init(ctx context.Context, payload json.RawMessage) bool {
 	select {
 	case <-c.acked:
 		return c.end(closeTooManyInits, "Too many initialisation requests")
@@ -191,7 +188,7 @@ func (c *connection) init(payload json.RawMessage) bool {
 			authorization = text
 		}
 	}
-	viewer, refused := c.h.authenticate(c.ctx, authorization)
+	viewer, refused := c.h.authenticate(ctx, authorization)
 	if refused != nil {
 		if refused.Code == hub.CodeUnavailable {
 			return c.end(closeTryAgainLater, "Try again later")
@@ -199,13 +196,13 @@ func (c *connection) init(payload json.RawMessage) bool {
 		return c.end(closeForbidden, "Forbidden")
 	}
 	c.viewer = viewer
-	c.write(message{Type: "connection_ack"})
+	c.write(ctx, message{Type: "connection_ack"})
 	close(c.acked)
 	return true
 }
 
 // subscribe starts an operation.
-func (c *connection) subscribe(id string, payload json.RawMessage) bool {
+func (c *connection) subscribe(ctx context.Context, id string, payload json.RawMessage) bool {
 	select {
 	case <-c.acked:
 	default:
@@ -221,8 +218,8 @@ func (c *connection) subscribe(id string, payload json.RawMessage) bool {
 	}
 	params.Headers = c.request.Header
 
-	ctx, cancel := context.WithCancel(c.ctx)
-	op := &operation{id: id, cancel: cancel}
+	running, cancel := context.WithCancel(ctx)
+	op := &operation{id: id, cancel: cancel, send: func(m message) bool { return c.write(ctx, m) }}
 	c.mu.Lock()
 	_, taken := c.operations[id]
 	full := len(c.operations) >= c.h.cfg.MaxOperations
@@ -236,11 +233,11 @@ func (c *connection) subscribe(id string, payload json.RawMessage) bool {
 		return c.end(closeSubscriber, "Subscriber for "+clip(id)+" already exists")
 	case full:
 		cancel()
-		c.write(message{ID: id, Type: "error", Payload: list(errorList(hub.NewError(hub.CodeRateLimited,
+		op.send(message{ID: id, Type: "error", Payload: list(errorList(hub.NewError(hub.CodeRateLimited,
 			"too many operations run on this connection; complete one first")))})
 		return true
 	}
-	c.work.Go(func() { c.run(ctx, op, params) })
+	c.work.Go(func() { c.run(running, op, params) })
 	return true
 }
 
@@ -318,7 +315,7 @@ func (c *connection) finish(op *operation, last message) {
 	}
 	c.mu.Unlock()
 	if running {
-		c.write(last)
+		op.send(last)
 	}
 }
 
@@ -327,13 +324,13 @@ func (c *connection) next(op *operation, payload []byte) bool {
 	c.mu.Lock()
 	running := c.operations[op.id] == op
 	c.mu.Unlock()
-	return running && c.write(message{ID: op.id, Type: "next", Payload: payload})
+	return running && op.send(message{ID: op.id, Type: "next", Payload: payload})
 }
 
 // write sends a message within the deadline. A reader that does not take it is
 // cut off: its stream goes on from its cursor when it comes back.
-func (c *connection) write(m message) bool {
-	ctx, cancel := context.WithTimeout(c.ctx, c.h.cfg.WriteTimeout)
+func (c *connection) write(ctx context.Context, m message) bool {
+	ctx, cancel := context.WithTimeout(ctx, c.h.cfg.WriteTimeout)
 	defer cancel()
 	if err := c.conn.Write(ctx, websocket.MessageText, m.encode()); err != nil {
 		c.cancel()

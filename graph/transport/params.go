@@ -81,7 +81,7 @@ func paramsOf(members map[string]json.RawMessage) (*graphql.RawParams, int, *hub
 		}
 		decoder := json.NewDecoder(bytes.NewReader(value))
 		decoder.UseNumber() // variables keep every digit
-		if err := decoder.Decode(target); err != nil || decoder.More() {
+		if !json.Valid(value) || decoder.Decode(target) != nil {
 			kind := "a string"
 			if name == "variables" || name == "extensions" {
 				kind = "a JSON object"

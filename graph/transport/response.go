@@ -121,8 +121,9 @@ func statusOf(code hub.Code) int {
 		return http.StatusServiceUnavailable
 	case hub.CodeInternal:
 		return http.StatusInternalServerError
+	default:
+		return http.StatusBadRequest
 	}
-	return http.StatusBadRequest
 }
 
 // list encodes errors as the payload of an error message.

@@ -114,8 +114,11 @@ func (e *eventWriter) event(name, id string, data []byte) {
 func (e *eventWriter) write(text []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	// Writers that know no deadlines, as in tests, are written to without one.
+	// The deadline is for this write alone: left behind, it would end an idle stream
+	// over HTTP/2, or the next answer on this connection. Writers that know no
+	// deadlines, as in tests, are written to without one.
 	_ = e.control.SetWriteDeadline(time.Now().Add(e.timeout))
+	defer func() { _ = e.control.SetWriteDeadline(time.Time{}) }()
 	if _, err := e.w.Write(text); err != nil {
 		e.broken()
 		return

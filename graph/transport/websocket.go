@@ -44,11 +44,11 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it has been answered
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // it is closed already unless something went wrong
 	if conn.Subprotocol() != subprotocol {
 		_ = conn.Close(closeSubprotocol, "Subprotocol not acceptable")
 		return
 	}
 	conn.SetReadLimit(h.cfg.MaxMessageBytes)
-	newConnection(h, conn, r).serve()
+	serveConnection(r.Context(), h, conn, r)
 }
