@@ -62,7 +62,10 @@ type lane struct {
 
 	// backlog says that the database may have due deliveries for which there was
 	// no room.
-	backlog    bool
+	backlog bool
+	// behind says that some of them have been due for long: then half of the room
+	// is theirs, so that fresh deliveries cannot keep them waiting for ever.
+	behind     bool
 	refusedAt  time.Time
 	latency    time.Duration // of recent attempts, quick to rise and slow to fall; 0: unknown
 	bodyBytes  int           // of recent deliveries
@@ -177,8 +180,7 @@ func (l *lane) reserve(now time.Time) bool {
 		return false
 	}
 	depth := l.depth(limit, now)
-	// Those that wait in the database have come first: half of the room is theirs.
-	if !(l.backlog && 2*l.held() >= limit+depth) && l.admit(now, limit, depth) {
+	if (!l.behind || 2*l.held() < limit+depth) && l.admit(now, limit, depth) {
 		return true
 	}
 	l.backlog, l.refusedAt = true, now

@@ -15,6 +15,7 @@ const (
 	claimBound = 10 * time.Second       // for one query
 	claimRetry = time.Second            // after one that failed
 	leaseSlack = 15 * time.Second       // beyond the endpoint's timeout: the wait in the queue and for the store
+	behindFrom = time.Second            // due for longer than that is behind
 )
 
 // loop finds due deliveries for lanes that have room, until quit is closed.
@@ -131,6 +132,7 @@ func (d *Dispatcher) claim(ctx context.Context, now time.Time) {
 				continue
 			}
 			l.left--
+			l.behind = l.behind || now.Sub(lease.Delivery.NextAttemptAt) > behindFrom
 			d.accept(l.lane, lease)
 		}
 		for _, r := range rooms {
@@ -146,8 +148,9 @@ func (d *Dispatcher) claim(ctx context.Context, now time.Time) {
 
 // room is what a lane was promised for one claim.
 type room struct {
-	lane *lane
-	left int // not filled yet
+	lane   *lane
+	left   int  // not filled yet
+	behind bool // something that filled it has been due for long
 }
 
 // wants makes room in lanes whose time has come, up to what one claim takes. The
@@ -193,6 +196,7 @@ func (r *room) close(now time.Time, err error) {
 	for range r.left {
 		l.release()
 	}
+	l.behind = r.behind && r.left == 0
 	switch {
 	case err != nil:
 		l.d.agenda.at(l, now.Add(claimRetry))

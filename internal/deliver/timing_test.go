@@ -344,3 +344,29 @@ func TestIdleDispatcherAsksRarely(t *testing.T) {
 		}
 	})
 }
+
+// However many fresh deliveries come, those that wait in the database get through.
+func TestFreshDeliveriesDoNotStarveTheOld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{status: 200, takes: time.Millisecond}
+		store := newFakeStore(newEndpoint("end_1", "http://end_1"))
+		old := store.publish("end_1", many(500)...)
+		pass(time.Hour)
+		newDispatcher(t, store, s)
+		left := len(old)
+		for round := 0; left > 0; round++ {
+			if round == 1000 {
+				t.Fatalf("%d of the old ones still wait", left)
+			}
+			store.publish("end_1", many(20)...) // five times what can be delivered
+			pass(time.Millisecond)
+			left = 0
+			for _, id := range old {
+				if store.delivery(id).Status == hub.DeliveryPending {
+					left++
+				}
+			}
+		}
+	})
+}
