@@ -21,8 +21,8 @@ const (
 )
 
 // refusalEcho is how long after a lane turned a fresh delivery away the database
-// is asked for it again: it was turned away before its commit, so a claim made
-// in between does not see it.
+// is asked for it again, unless as many have been claimed: it was turned away
+// before its commit, so a claim made in between does not see it.
 const (
 	refusalEcho  = 200 * time.Millisecond
 	refusalRetry = 10 * time.Millisecond
@@ -63,6 +63,7 @@ type lane struct {
 	// backlog says that the database may have due deliveries for which there was
 	// no room.
 	backlog bool
+	refused int // fresh deliveries turned away whose rows have not been claimed yet
 	// behind says that some of them have been due for long: then half of the room
 	// is theirs, so that fresh deliveries cannot keep them waiting for ever.
 	behind     bool
@@ -184,6 +185,7 @@ func (l *lane) reserve(now time.Time) bool {
 		return true
 	}
 	l.backlog, l.refusedAt = true, now
+	l.refused++
 	l.d.agenda.at(l, now.Add(refusalRetry))
 	return false
 }

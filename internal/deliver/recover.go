@@ -132,6 +132,7 @@ func (d *Dispatcher) claim(ctx context.Context, now time.Time) {
 				continue
 			}
 			l.left--
+			l.filled++
 			l.behind = l.behind || now.Sub(lease.Delivery.NextAttemptAt) > behindFrom
 			d.accept(l.lane, lease)
 		}
@@ -149,7 +150,8 @@ func (d *Dispatcher) claim(ctx context.Context, now time.Time) {
 // room is what a lane was promised for one claim.
 type room struct {
 	lane   *lane
-	left   int  // not filled yet
+	left   int // not filled yet
+	filled int
 	behind bool // something that filled it has been due for long
 }
 
@@ -197,16 +199,17 @@ func (r *room) close(now time.Time, err error) {
 		l.release()
 	}
 	l.behind = r.behind && r.left == 0
+	l.refused = max(l.refused-r.filled, 0)
 	switch {
 	case err != nil:
 		l.d.agenda.at(l, now.Add(claimRetry))
 	case r.left == 0: // there may be more
 		l.backlog = true
 		l.d.agenda.at(l, now)
-	case now.Sub(l.refusedAt) < refusalEcho:
+	case l.refused > 0 && now.Sub(l.refusedAt) < refusalEcho:
 		l.backlog = true
 		l.d.agenda.at(l, now.Add(refusalRetry))
 	default:
-		l.backlog = false
+		l.backlog, l.refused = false, 0
 	}
 }

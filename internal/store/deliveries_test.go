@@ -120,7 +120,7 @@ func TestClaiming(t *testing.T) {
 		if !slices.Equal(of(second), want[2:]) {
 			t.Fatalf("claimed %v, want the rest", of(second))
 		}
-		both := got[[]hub.Lease](t)(s.Claim(t.Context(), []store.Want{
+		both := got[[]hub.Lease](t)(s.Claim(t.Context(), []hub.Want{
 			{EndpointID: e.ID, Limit: 10, Lease: time.Minute}, {EndpointID: other.ID, Limit: 3, Lease: time.Minute}, {EndpointID: "end_none", Limit: 5},
 		}))
 		if !slices.Equal(of(both), want[:3]) || both[0].Delivery.EndpointID != other.ID {

@@ -142,7 +142,7 @@ func TestTwoNodesClaimOnceWhileALeaseHolds(t *testing.T) {
 			s := []*store.Store{one, two}[w%2]
 			wg.Go(func() {
 				for misses := 0; misses < 3; {
-					leases, err := s.Claim(t.Context(), []store.Want{{EndpointID: e.ID, Limit: 7, Lease: time.Minute}})
+					leases, err := s.Claim(t.Context(), []hub.Want{{EndpointID: e.ID, Limit: 7, Lease: time.Minute}})
 					if err != nil {
 						t.Error(err)
 						return
