@@ -97,8 +97,7 @@ func TestHangingEndpointsDelayNobody(t *testing.T) {
 }
 
 // Never more in flight than an endpoint allows, and never more than all slots,
-// whichever way deliveries come and however the limits change; and everything is
-// delivered in the end, once.
+// whichever way deliveries come; and everything is delivered in the end, once.
 func TestConcurrencyStaysWithinItsLimits(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
