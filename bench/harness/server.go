@@ -121,7 +121,7 @@ func (s *Server) end(sig syscall.Signal) error {
 		return fmt.Errorf("signal the hub: %w", err)
 	}
 	for deadline := time.Now().Add(45 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if s.cmd.Process.Signal(syscall.Signal(0)) != nil {
+		if gone := s.cmd.Process.Signal(syscall.Signal(0)) != nil; gone {
 			return nil
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,13 +46,13 @@ func main() {
 	flag.StringVar(&o.bare, "bare", "", "serve the baseline at this address, for the program's own use")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	err := errors.New("not run")
+	var err error
 	if o.bare != "" {
 		err = serveBare(o.bare)
 	} else {
 		err = run(ctx, o)
 	}
+	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
 		os.Exit(1)

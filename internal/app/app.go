@@ -201,7 +201,7 @@ func (h *Hub) openStore(ctx context.Context, cfg store.Config) (*store.Store, er
 	if err != nil {
 		return nil, err
 	}
-	h.started("database", func(context.Context) error { return st.Close() })
+	h.started("database", func(context.Context) error { return st.Close() }) //nolint:contextcheck // closing has no bound to observe
 	from, to, err := st.Migrate(ctx)
 	if err != nil {
 		return nil, err

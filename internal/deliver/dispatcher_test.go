@@ -202,7 +202,7 @@ func TestBacklogFromBeforeTheStart(t *testing.T) {
 	newDispatcher(t, store, roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host == "end_1" {
 			mu.Lock()
-			order = append(order, r.Header["webhook-id"][0])
+			order = append(order, r.Header["webhook-id"][0]) //nolint:staticcheck // sent in lower case, as the specification writes it
 			mu.Unlock()
 		}
 		return answer(200), nil

@@ -110,7 +110,7 @@ func (t *Tail) Start(ctx context.Context) error {
 	}
 	t.started = true
 	t.ring.reset(head)
-	go func() {
+	go func() { //nolint:contextcheck // it ends with Stop, not with the context of the start
 		defer close(t.stopped)
 		defer unwatch()
 		t.follow(wake)
