@@ -61,7 +61,6 @@ func (s *Server) Start(ctx context.Context) error {
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	s.cmd = exec.Command(s.Binary, "serve")
 	s.cmd.Env = append(os.Environ(),
-		"HOOKGRAPH_ENV=development",
 		"HOOKGRAPH_ADDR="+s.Addr,
 		"HOOKGRAPH_DATABASE_URL="+s.DatabaseURL,
 		"HOOKGRAPH_OPERATOR_KEY="+OperatorKey,
