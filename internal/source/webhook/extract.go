@@ -28,7 +28,8 @@ type Extracted struct {
 var dedupeHeaders = Rule{{Header: "Webhook-Id"}, {Header: "Svix-Id"}, {Header: "Ce-Id"}, {Header: "Idempotency-Key"}}
 
 // typeFields are where, without a preset or an expression, the type is: in the
-// first of these fields of the body that is a string. After them comes the slug.
+// first of these fields of the body that is a string, be it JSON or a form. After
+// them comes the slug.
 var typeFields = [...]string{"type", "event"}
 
 // plain is the row of a source without a provider.
@@ -95,6 +96,14 @@ func eventType(p *Provider, src *hub.Source, r *Request) string {
 	for _, field := range typeFields {
 		if found := r.lookupString(p.FormField, field); found != "" {
 			return found
+		}
+	}
+	if isForm(r.Header.Get("Content-Type")) {
+		form, _ := r.inboundView().Value().(map[string]any)
+		for _, field := range typeFields {
+			if found, _ := form[field].(string); found != "" {
+				return found
+			}
 		}
 	}
 	return src.Slug
