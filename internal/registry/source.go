@@ -21,8 +21,6 @@ const (
 	MaxProviderConfigBytes = 16 << 10
 
 	maxContentTypeLength = 200
-	// defaultTolerance is how far a custom scheme's timestamp may lie off.
-	defaultTolerance = 5 * time.Minute
 )
 
 // SourceResponseInput is the answer that a sender is to get on acceptance.
@@ -226,7 +224,7 @@ func (r *Registry) checkVerification(v *hub.Verification, p *problems) {
 	if hmac.Timestamp != "" {
 		p.expression(r.expressions.CheckSource(hmac.Timestamp, match.Time), "verification", "hmac", "timestamp")
 		if hmac.Tolerance == 0 {
-			v.HMAC.Tolerance = defaultTolerance
+			v.HMAC.Tolerance = hub.DefaultTolerance
 		}
 	}
 }

@@ -7,13 +7,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/match"
 )
 
-// Bounds of what is taken from a request to describe its event.
-const (
-	MaxTypeBytes = 256
-	MaxKeyBytes  = 512
-)
+// MaxKeyBytes is the longest dedupe or ordering key.
+const MaxKeyBytes = 512
 
 // Extracted is what describes the event that a request carries.
 type Extracted struct {
@@ -136,7 +134,7 @@ func CheckType(eventType string) string {
 	if eventType == "" {
 		return "is empty"
 	}
-	return checkText(eventType, MaxTypeBytes)
+	return checkText(eventType, match.MaxTypeBytes)
 }
 
 // CheckKey says what is wrong with a dedupe or ordering key, or "" where nothing is.
