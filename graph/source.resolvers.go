@@ -13,20 +13,12 @@ import (
 
 // CreateSource is the resolver for the createSource field.
 func (r *mutationResolver) CreateSource(ctx context.Context, input model.CreateSourceInput) (*model.SourcePayload, error) {
-	wanted, err := createSource(input)
-	if err != nil {
-		return r.sourcePayload(nil, err)("input")
-	}
-	return r.sourcePayload(r.registry.CreateSource(ctx, wanted))("input")
+	return r.sourcePayload(r.registry.CreateSource(ctx, createSource(input)))("input")
 }
 
 // UpdateSource is the resolver for the updateSource field.
 func (r *mutationResolver) UpdateSource(ctx context.Context, input model.UpdateSourceInput) (*model.SourcePayload, error) {
-	wanted, err := updateSource(input)
-	if err != nil {
-		return r.sourcePayload(nil, err)("input")
-	}
-	return r.sourcePayload(r.registry.UpdateSource(ctx, wanted))("input", "id")
+	return r.sourcePayload(r.registry.UpdateSource(ctx, updateSource(input)))("input", "id")
 }
 
 // DeleteSource is the resolver for the deleteSource field.

@@ -692,7 +692,7 @@ type EndpointEdge {
 
 "An endpoint to create."
 input CreateEndpointInput {
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String!
   "How it gets its deliveries."
   kind: EndpointKind = HTTP
@@ -718,7 +718,7 @@ input CreateEndpointInput {
 input UpdateEndpointInput {
   "Which endpoint."
   id: ID!
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String
   "Where requests are sent."
   url: String
@@ -1239,7 +1239,7 @@ type SourceEdge {
 
 "A source to create."
 input CreateSourceInput {
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String!
   "Letters, digits and dashes; derived from the name if absent. CONFLICT if taken."
   slug: String
@@ -1345,7 +1345,7 @@ input SourceResponseInput {
 input UpdateSourceInput {
   "Which source."
   id: ID!
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String
   "Replaces all secrets. At most 8, tried in order. Write-only."
   secrets: [String!]
@@ -1509,7 +1509,7 @@ type EventSubscriptionEdge {
 
 "A subscription to create."
 input CreateSubscriptionInput {
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String!
   "Where the deliveries go."
   endpointId: ID!
@@ -1525,7 +1525,7 @@ input CreateSubscriptionInput {
 input UpdateSubscriptionInput {
   "Which subscription."
   id: ID!
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String
   "Where the deliveries of future events go."
   endpointId: ID
