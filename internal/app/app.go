@@ -51,6 +51,10 @@ type Hub struct {
 	// patience is how long a stop waits for what is under way before it cuts it off.
 	// What was cut off is written down afterwards, so the whole stop takes longer.
 	patience time.Duration
+	// unready turns readiness off, and drainDelay is how long requests are still taken
+	// after that.
+	unready    func()
+	drainDelay time.Duration
 
 	// stops end what was started, in the order of starting: they run in reverse.
 	stops []stop
@@ -89,7 +93,7 @@ func serve(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	}
 	// The context that asked for the stop is done; stopping has its own bound, with
 	// room to write down what had to be cut off.
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout+writeDown)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainDelay+cfg.ShutdownTimeout+writeDown)
 	defer cancel()
 	return errors.Join(err, h.Stop(bound))
 }
@@ -100,7 +104,7 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	h := &Hub{logger: logger, failed: make(chan error, 1), patience: cfg.ShutdownTimeout}
+	h := &Hub{logger: logger, failed: make(chan error, 1), patience: cfg.ShutdownTimeout, drainDelay: cfg.DrainDelay, unready: func() {}}
 	defer func() {
 		if err != nil { // what has been started must not outlive a start that failed
 			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDown)
@@ -258,6 +262,7 @@ func (h *Hub) serveHTTP(l net.Listener, api *httpapi.API, streams interface{ Dra
 		Handler: api, ReadHeaderTimeout: httpapi.ReadHeaderTimeout, IdleTimeout: httpapi.IdleTimeout,
 		MaxHeaderBytes: httpapi.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(h.logger.Handler(), slog.LevelDebug),
 	}
+	h.unready = api.Drain
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -266,7 +271,6 @@ func (h *Hub) serveHTTP(l net.Listener, api *httpapi.API, streams interface{ Dra
 		}
 	}()
 	h.draining("HTTP", func(_, ctx context.Context) error {
-		api.Drain()
 		drained := make(chan error, 1)
 		go func() { drained <- streams.Drain(ctx) }()
 		err := errors.Join(server.Shutdown(ctx), <-drained)
@@ -324,6 +328,8 @@ func (h *Hub) URL() string { return h.url }
 // call waits for the first.
 func (h *Hub) Stop(ctx context.Context) error {
 	h.once.Do(func() {
+		h.unready()
+		wait(ctx, h.drainDelay)
 		patient, cancel := context.WithTimeout(ctx, h.patience)
 		defer cancel()
 		var errs []error
@@ -335,4 +341,17 @@ func (h *Hub) Stop(ctx context.Context) error {
 		h.err = errors.Join(errs...)
 	})
 	return h.err
+}
+
+// wait waits, but not beyond the end of ctx.
+func wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -47,3 +47,19 @@ func TestStoppingCutsHangingDeliveriesOffAndWritesThemDown(t *testing.T) {
 		testkit.Eventually(t, "the attempt is repeated at once", func() bool { return len(owner.got()) == 2 })
 	})
 }
+
+func TestAStopIsAnnouncedBeforeItBegins(t *testing.T) {
+	t.Parallel()
+	o := options(t)
+	o.DrainDelay = 3 * time.Second
+	c := start(t, o)
+	c.source("s")
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); c.stop() }()
+	testkit.Eventually(t, "readiness is off", func() bool {
+		status, _ := c.send(http.MethodGet, "/readyz", nil, nil)
+		return status == http.StatusServiceUnavailable
+	})
+	c.post("s", nil, []byte(`{}`)) // and what still comes is taken
+	<-stopped
+}
