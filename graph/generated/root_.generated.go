@@ -1241,7 +1241,7 @@ type SourceEdge {
 input CreateSourceInput {
   "Name for people, 1 to 200 characters."
   name: String!
-  "Letters, digits and dashes; derived from the name if absent. CONFLICT if taken."
+  "1 to 63 lower-case letters, digits and dashes; derived from the name if absent. CONFLICT if taken."
   slug: String
   "How it gets its events."
   kind: SourceKind = WEBHOOK
