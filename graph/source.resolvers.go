@@ -69,11 +69,11 @@ func (r *sourceResolver) Events(ctx context.Context, obj *model.Source, first *i
 	if err != nil {
 		return nil, err
 	}
-	if valueOf(filter).Expression != "" {
-		return nil, hub.NewError(hub.CodeBadUserInput, "filter.expression works in the events query and in eventStream, not here")
-	}
 	if err := r.checkEventFilter(ctx, filter); err != nil {
 		return nil, err
+	}
+	if valueOf(filter).Expression != "" {
+		return r.searchSource(ctx, obj, *filter, p)
 	}
 	l := loader.FromContext(ctx)
 	found, err := l.EventsOfSource(ctx, obj.Siblings, obj.ID, filter, p)

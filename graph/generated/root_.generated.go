@@ -882,9 +882,9 @@ input EventFilter {
   "Happened within this span, as its source says."
   occurredAt: TimeRange
   """
-  CEL over event, headers, query and body. In the events query it is asked of the newest 10,000 events that the
-  rest admits, in eventStream of every event; elsewhere it is refused. An event that it fails on is not admitted.
-  Needs PAYLOADS_READ besides.
+  CEL over event, headers, query and body. In queries it is asked of the newest 10,000 events that the rest admits,
+  in eventStream of every event. It is refused on the events of sources within a list: ask for the source by itself.
+  An event that it fails on is not admitted. Needs PAYLOADS_READ besides.
   """
   expression: String
 }
@@ -1241,7 +1241,7 @@ type SourceEdge {
 input CreateSourceInput {
   "Name for people, 1 to 200 characters."
   name: String!
-  "Letters, digits and dashes; derived from the name if absent. CONFLICT if taken."
+  "1 to 63 lower-case letters, digits and dashes; derived from the name if absent. CONFLICT if taken."
   slug: String
   "How it gets its events."
   kind: SourceKind = WEBHOOK

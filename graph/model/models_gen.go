@@ -53,7 +53,7 @@ type CreateEndpointInput struct {
 type CreateSourceInput struct {
 	// Name for people, 1 to 200 characters.
 	Name string `json:"name"`
-	// Letters, digits and dashes; derived from the name if absent. CONFLICT if taken.
+	// 1 to 63 lower-case letters, digits and dashes; derived from the name if absent. CONFLICT if taken.
 	Slug graphql.Omittable[*string] `json:"slug"`
 	// How it gets its events.
 	Kind graphql.Omittable[*hub.SourceKind] `json:"kind"`
