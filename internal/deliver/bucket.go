@@ -36,8 +36,7 @@ func perSecond(l hub.RateLimit) rate.Limit {
 
 // take takes a token, if there is one.
 func (b *bucket) take(now time.Time) bool {
-	switch {
-	case b.limiter == nil:
+	if b.limiter == nil {
 		return true
 	}
 	// Meanwhile the bucket has filled up, and what is beyond its brim is lost.

@@ -217,3 +217,41 @@ func TestConnectionsThatBreak(t *testing.T) {
 		t.Errorf("%d results are stored, want %d", n, len(acknowledged))
 	}
 }
+
+func TestAResultThatComesLateDoesNotTakeHealthBack(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		s, b := start(t, url)
+		src, e := newSource(t, s, b), newEndpoint(t, s, b)
+		newSubscription(t, s, b, e)
+		add(t, s, newEvent(b, src))
+		add(t, s, newEvent(b, src))
+		leases := claim(t, s, e, 2)
+		early := attempt(b, leases[0], hub.AttemptRefused, hub.DeliveryPending)
+		early.Health = &hub.EndpointHealth{EndpointID: e.ID, Breaker: hub.BreakerOpen, LastFailureAt: b.clock.Now()}
+		b.clock.advance(time.Second)
+		late := attempt(b, leases[1], hub.AttemptSucceeded, hub.DeliveryDelivered)
+		late.Health = &hub.EndpointHealth{EndpointID: e.ID, Breaker: hub.BreakerClosed, LastSuccessAt: b.clock.Now()}
+		settled(t, s, late)
+		settled(t, s, early)
+		must(t, s.Refresh(t.Context()))
+		if h := s.Health(e.ID); h.Breaker != hub.BreakerClosed {
+			t.Errorf("the breaker is %s, as it was before", h.Breaker)
+		}
+	})
+}
+
+func TestAPoolOfOneConnectionDoesNotStandStill(t *testing.T) {
+	t.Parallel()
+	url := postgresDatabase(t)
+	one, b := start(t, url)
+	narrow := url + "?pool_max_conns=1"
+	if strings.Contains(url, "?") {
+		narrow = url + "&pool_max_conns=1"
+	}
+	two, _ := start(t, narrow, func(cfg *store.Config) { cfg.Clock = b.clock })
+	src := newSource(t, one, b)
+	must(t, two.Refresh(t.Context()))
+	newEndpoint(t, one, b) // so that the next batch has to read the configuration
+	add(t, two, newEvent(b, src))
+}

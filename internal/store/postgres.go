@@ -25,6 +25,11 @@ type postgresEngine struct {
 // connectTimeout keeps callers from waiting long on a server that is not there.
 const connectTimeout = 5 * time.Second
 
+// leastConns is what a node needs, whatever the URL says: a batch that holds log_head
+// reads a changed configuration over a second connection, while a change of
+// configuration waits for log_head on a third.
+const leastConns = 3
+
 // idleInTransaction bounds how long a node that vanished inside a transaction can
 // hold log_head, and with it every other node's commits.
 const idleInTransaction = "10s"
@@ -34,9 +39,11 @@ func openPostgres(ctx context.Context, url string) (engine, error) {
 	if err != nil { // its text would repeat the password
 		return nil, errors.New("the database URL is malformed: write postgres://user:password@host:port/database")
 	}
+	least := int32(leastConns)
 	if !strings.Contains(url, "pool_max_conns") {
-		cfg.MaxConns = max(cfg.MaxConns, 10)
+		least = 10
 	}
+	cfg.MaxConns = max(cfg.MaxConns, least)
 	if !strings.Contains(url, "connect_timeout") {
 		cfg.ConnConfig.ConnectTimeout = connectTimeout
 	}

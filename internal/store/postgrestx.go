@@ -272,7 +272,8 @@ func queueHealth(b *pgx.Batch, p *plan) {
 			SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
 			ON CONFLICT (id) DO UPDATE SET breaker = excluded.breaker, breaker_until = excluded.breaker_until, probes = excluded.probes,
 				consecutive_failures = excluded.consecutive_failures, failing_since = excluded.failing_since,
-				last_success_at = excluded.last_success_at, last_failure_at = excluded.last_failure_at, paced_until = excluded.paced_until`,
+				last_success_at = excluded.last_success_at, last_failure_at = excluded.last_failure_at, paced_until = excluded.paced_until
+			WHERE `+healthIsNewer,
 			columns(rows, func(h *hub.EndpointHealth) string { return h.EndpointID }),
 			columns(rows, func(h *hub.EndpointHealth) string { return string(h.Breaker) }),
 			columns(rows, func(h *hub.EndpointHealth) int64 { return micros(h.BreakerUntil) }),

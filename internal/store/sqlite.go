@@ -23,8 +23,11 @@ import (
 
 // sqliteEngine is one file, one connection that writes and several that read.
 type sqliteEngine struct {
+	path           string
 	writer, reader *sql.DB
 	lock           *flock.Flock // nil for a tool
+
+	stuck time.Time // when the WAL could not be emptied for a reader; only begin uses it
 }
 
 // The driver is compiled with NORMAL as the default in WAL mode, which loses the
@@ -42,7 +45,7 @@ func openSQLite(ctx context.Context, path string, tool bool) (engine, error) {
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{}
+	e := &sqliteEngine{path: path}
 	if !tool {
 		e.lock = flock.New(path + ".lock")
 		switch locked, err := e.lock.TryLock(); {
@@ -149,7 +152,45 @@ func (e *sqliteEngine) typeLike(pattern string) (operator, operand string) {
 // same in both.
 var globEscaper = strings.NewReplacer("?", "[?]", "[", "[[]")
 
+// The WAL starts over only at a moment when nobody reads, and readers that overlap
+// leave none: then it grows with every commit, and reading slows down with it. Past
+// maxWAL the writer waits for those who read now, while whoever begins to read goes by
+// the file alone. A reader that takes longer than emptyBound is let go on.
+const (
+	maxWAL     = 64 << 20
+	emptyBound = 500 * time.Millisecond
+	emptyAgain = 5 * time.Second
+)
+
+// emptyWAL makes the WAL start over where it has grown too long.
+func (e *sqliteEngine) emptyWAL(ctx context.Context) error {
+	info, err := os.Stat(e.path + "-wal")
+	if err != nil || info.Size() < maxWAL || time.Since(e.stuck) < emptyAgain {
+		return nil // without a WAL there is nothing to do
+	}
+	conn, err := e.writer.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // it goes back to the pool
+	_, err = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", emptyBound.Milliseconds()))
+	var busy bool
+	if err == nil {
+		var frames, moved int
+		err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	}
+	if busy {
+		e.stuck = time.Now()
+	}
+	_, restored := conn.ExecContext(ctx, "PRAGMA busy_timeout = 5000")
+	return errors.Join(err, restored)
+}
+
+// begin is called by the writer alone.
 func (e *sqliteEngine) begin(ctx context.Context) (transaction, error) {
+	if err := e.emptyWAL(ctx); err != nil {
+		return nil, fmt.Errorf("empty the WAL: %w", err)
+	}
 	tx, err := e.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)

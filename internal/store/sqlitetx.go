@@ -151,13 +151,19 @@ func (t *sqliteTx) writeSettlements(ctx context.Context, p *plan) error {
 	return nil
 }
 
+// healthIsNewer keeps health that was learned later: a result that could not be stored
+// at first comes after those that followed it.
+const healthIsNewer = `CASE WHEN excluded.last_success_at > excluded.last_failure_at THEN excluded.last_success_at ELSE excluded.last_failure_at END
+	>= CASE WHEN endpoint_health.last_success_at > endpoint_health.last_failure_at THEN endpoint_health.last_success_at ELSE endpoint_health.last_failure_at END`
+
 func (t *sqliteTx) writeHealth(ctx context.Context, p *plan) error {
 	for _, h := range p.health {
 		_, err := t.exec(ctx, `INSERT INTO endpoint_health (id, breaker, breaker_until, probes, consecutive_failures, failing_since,
 			last_success_at, last_failure_at, paced_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET breaker = excluded.breaker, breaker_until = excluded.breaker_until, probes = excluded.probes,
 			consecutive_failures = excluded.consecutive_failures, failing_since = excluded.failing_since,
-			last_success_at = excluded.last_success_at, last_failure_at = excluded.last_failure_at, paced_until = excluded.paced_until`,
+			last_success_at = excluded.last_success_at, last_failure_at = excluded.last_failure_at, paced_until = excluded.paced_until
+			WHERE `+healthIsNewer,
 			h.EndpointID, string(h.Breaker), micros(h.BreakerUntil), h.Probes, h.ConsecutiveFailures, micros(h.FailingSince),
 			micros(h.LastSuccessAt), micros(h.LastFailureAt), micros(h.PacedUntil))
 		if err != nil {
