@@ -68,7 +68,7 @@ func FuzzVerify(f *testing.F) {
 			header.Set("Webhook-Id", id)
 			header.Set("Webhook-Timestamp", time)
 			header.Set("X-Time", time)
-			verdict := a.Verify(src, &webhook.Request{Method: "POST", Header: header, Body: body, ReceivedAt: now})
+			verdict := a.Verify(t.Context(), src, &webhook.Request{Method: "POST", Header: header, Body: body, ReceivedAt: now})
 			if verdict.Accepted() || verdict.Detail == "" || !utf8.ValidString(verdict.Detail) {
 				t.Fatalf("%+v: %+v", src, verdict)
 			}
