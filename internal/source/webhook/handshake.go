@@ -47,8 +47,8 @@ func usable(challenge string) bool { return challenge != "" && len(challenge) <=
 
 // slackURL answers Slack's question with the challenge in it.
 var slackURL = Handshake{Title: "URL verification (POST)", Signed: true, Answer: func(_ context.Context, c *Case) (Answer, bool) {
-	challenge := c.Request.lookupString("", "challenge")
-	if c.Request.lookupString("", "type") != "url_verification" || !usable(challenge) {
+	challenge := c.Request.lookupString(c.Provider.FormField, "challenge")
+	if c.Request.lookupString(c.Provider.FormField, "type") != "url_verification" || !usable(challenge) {
 		return Answer{}, false
 	}
 	return echo(challenge), true

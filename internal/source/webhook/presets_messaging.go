@@ -116,7 +116,7 @@ var messagingPresets = []Provider{
 		Verify:     verifyDiscord, Key: asSecretKey(ed25519Hex), SecretsOptional: true,
 		Method:      "`X-Signature-Ed25519`: Ed25519 over timestamp and body",
 		Type:        path("event.type", "type"),
-		DedupeKey:   path("id"),
+		DedupeKey:   Rule{{Path: "id"}, bodyHash},
 		OccurredAt:  at(path("event.timestamp"), signature.RFC3339),
 		OrderingKey: path("channel_id"),
 		Handshakes:  []Handshake{discordPing},
@@ -155,7 +155,7 @@ var messagingPresets = []Provider{
 		Type:        Rule{{Func: firstKeyBesides("update_id"), Says: "the first name in the body besides `update_id`"}},
 		DedupeKey:   path("update_id"),
 		OccurredAt:  at(Rule{{Func: telegramField("date"), Says: "`date` of the update"}}, signature.UnixSeconds),
-		OrderingKey: Rule{{Func: telegramField("chat.id")}},
+		OrderingKey: Rule{{Func: telegramField("chat.id"), Says: "`chat.id` of the update"}},
 	},
 	{
 		Name:        "line",

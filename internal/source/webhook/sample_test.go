@@ -325,3 +325,5 @@ func twilioJSONTarget(body string) string {
 }
 
 func at(text string) time.Time { return must(time.Parse(time.RFC3339, text)) }
+
+func jsonOf(value any) ([]byte, error) { return json.Marshal(value) }
