@@ -324,6 +324,4 @@ func twilioJSONTarget(body string) string {
 	return "/in/acme?bodySHA256=" + hex.EncodeToString(digest[:])
 }
 
-func at(text string) time.Time { return must(time.Parse(time.RFC3339, text)) }
-
 func jsonOf(value any) ([]byte, error) { return json.Marshal(value) }
