@@ -2,4 +2,4 @@
 // schemas in ent/schema. Only internal/store uses it.
 package ent
 
-//go:generate go run -mod=mod entgo.io/ent/cmd/ent generate ./schema
+//go:generate go -C .. tool ent generate ./ent/schema

@@ -91,16 +91,7 @@ func (r *queryResolver) Events(ctx context.Context, first *int, after *string, l
 		Filter: valueOf(filter), Page: p, Admit: r.expressionOf(filter),
 		OldestFirst: valueOf(orderBy) == model.EventOrderOldestFirst,
 	}
-	found, err := r.store.Events(ctx, wanted)
-	if err != nil {
-		return nil, err
-	}
-	return eventConnection(shown(found, loader.FromContext(ctx).ShowEvents), func(ctx context.Context) (int, error) {
-		if wanted.Admit != nil {
-			return r.store.CountAdmitted(ctx, wanted)
-		}
-		return r.store.CountEvents(ctx, wanted.Filter)
-	}), nil
+	return r.events(ctx, wanted)
 }
 
 // EventStream is the resolver for the eventStream field.

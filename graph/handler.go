@@ -45,6 +45,8 @@ type Config struct {
 	OriginPatterns []string
 	// QueryTimeout bounds queries and mutations; 30 s if 0.
 	QueryTimeout time.Duration
+	// KeyInterval is how often the key of an open stream is looked at again; 5 s if 0.
+	KeyInterval time.Duration
 	// Limits bound documents; gate.DefaultLimits if zero.
 	Limits gate.Limits
 }
@@ -98,6 +100,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 	e.AroundResponses(withCost(admission.Limits().Cost))
 	return &Handler{transport: transport.New(transport.Config{
 		Executor: e, Authenticate: cfg.Authenticate, Logger: logger, OriginPatterns: cfg.OriginPatterns,
+		KeyInterval: cfg.KeyInterval,
 	})}, nil
 }
 

@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -54,24 +53,16 @@ func secret(text string) hub.Secret    { return hub.Secret(text) }
 func header(h *hub.Header) hub.Header  { return *h }
 func secretOf(text *string) hub.Secret { return hub.Secret(*text) }
 
-// providerConfig reads an object; anything else is a problem of its field.
-func providerConfig(field graphql.Omittable[model.JSON]) (registry.Optional[map[string]any], error) {
+// optionalJSON is optional for any JSON value.
+func optionalJSON(field graphql.Omittable[model.JSON]) registry.Optional[json.RawMessage] {
 	text, set := field.ValueOK()
 	switch {
 	case !set:
-		return registry.Optional[map[string]any]{}, nil
+		return registry.Optional[json.RawMessage]{}
 	case len(text) == 0 || string(text) == "null":
-		return registry.Null[map[string]any](), nil
+		return registry.Null[json.RawMessage]()
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var config map[string]any
-	if err := decoder.Decode(&config); err != nil {
-		var problems hub.UserErrors
-		problems.Add(hub.InputInvalid, "providerConfig is an object; the providers query lists its keys", "input", "providerConfig")
-		return registry.Optional[map[string]any]{}, problems
-	}
-	return registry.Some(config), nil
+	return registry.Some(json.RawMessage(text))
 }
 
 func verification(in *model.VerificationInput) hub.Verification {
@@ -97,29 +88,27 @@ func sourceResponse(in *model.SourceResponseInput) registry.SourceResponseInput 
 	}
 }
 
-func createSource(in model.CreateSourceInput) (registry.CreateSourceInput, error) {
-	config, err := providerConfig(in.ProviderConfig)
+func createSource(in model.CreateSourceInput) registry.CreateSourceInput {
 	return registry.CreateSourceInput{
 		Name: in.Name, Slug: optional(in.Slug), Kind: optional(in.Kind), Provider: optional(in.Provider),
-		Secrets: optionalList(in.Secrets, secret), ProviderConfig: config,
+		Secrets: optionalList(in.Secrets, secret), ProviderConfig: optionalJSON(in.ProviderConfig),
 		Verification: optionally(in.Verification, verification), AllowUnverified: optional(in.AllowUnverified),
 		EventType: optional(in.EventType), DedupeKey: optional(in.DedupeKey),
 		OccurredAt: optional(in.OccurredAt), OrderingKey: optional(in.OrderingKey),
 		Response: optionally(in.Response, sourceResponse), MaxBodyBytes: optional(in.MaxBodyBytes),
 		DedupeWindow: optional(in.DedupeWindow),
-	}, err
+	}
 }
 
-func updateSource(in model.UpdateSourceInput) (registry.UpdateSourceInput, error) {
-	config, err := providerConfig(in.ProviderConfig)
+func updateSource(in model.UpdateSourceInput) registry.UpdateSourceInput {
 	return registry.UpdateSourceInput{
-		ID: in.ID, Name: optional(in.Name), Secrets: optionalList(in.Secrets, secret), ProviderConfig: config,
+		ID: in.ID, Name: optional(in.Name), Secrets: optionalList(in.Secrets, secret), ProviderConfig: optionalJSON(in.ProviderConfig),
 		Verification: optionally(in.Verification, verification), AllowUnverified: optional(in.AllowUnverified),
 		EventType: optional(in.EventType), DedupeKey: optional(in.DedupeKey),
 		OccurredAt: optional(in.OccurredAt), OrderingKey: optional(in.OrderingKey),
 		Response: optionally(in.Response, sourceResponse), MaxBodyBytes: optional(in.MaxBodyBytes),
 		DedupeWindow: optional(in.DedupeWindow),
-	}, err
+	}
 }
 
 func retryPolicy(in *model.RetryPolicyInput) registry.RetryPolicyInput {

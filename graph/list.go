@@ -3,6 +3,9 @@ package graph
 import (
 	"context"
 
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
 	"github.com/hookgraph/hookgraph/graph/loader"
 	"github.com/hookgraph/hookgraph/graph/model"
 	"github.com/hookgraph/hookgraph/graph/page"
@@ -65,6 +68,40 @@ func subscriptions(
 	}, subscriptionID, page.Subscriptions, arguments, func(rows []*hub.Subscription) []*model.EventSubscription {
 		return model.NewSubscriptions(snapshot, rows)
 	}, func(s *model.EventSubscription) string { return s.ID })
+}
+
+// events is a page of the events that a query asks for.
+func (r *Resolver) events(ctx context.Context, wanted store.EventQuery) (*model.EventConnection, error) {
+	found, err := r.store.Events(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	return eventConnection(shown(found, loader.FromContext(ctx).ShowEvents), func(ctx context.Context) (int, error) {
+		if wanted.Admit != nil {
+			return r.store.CountAdmitted(ctx, wanted)
+		}
+		return r.store.CountEvents(ctx, wanted.Filter)
+	}), nil
+}
+
+// searchSource is a page of those events of a source that an expression admits.
+// It reads their bodies, up to store.MaxScanned of them, so it is for a source that
+// is asked for by itself and not for each of a list, which may hold one many times.
+func (r *Resolver) searchSource(
+	ctx context.Context, source *model.Source, filter hub.EventFilter, p hub.Page,
+) (*model.EventConnection, error) {
+	for _, step := range graphql.GetPath(ctx) {
+		if _, listed := step.(ast.PathIndex); listed {
+			return nil, hub.NewError(hub.CodeBadUserInput,
+				"filter.expression searches the events of a source that is asked for by itself, not within a list")
+		}
+	}
+	wanted := []string{source.ID}
+	if !among(filter.SourceIDs, source.ID) {
+		wanted = []string{""} // no event has such a source
+	}
+	filter.SourceIDs = wanted
+	return r.events(ctx, store.EventQuery{Filter: filter, Page: p, Admit: r.expressionOf(&filter)})
 }
 
 // deliveriesOf is a page of the deliveries of an event, endpoint or subscription.

@@ -91,7 +91,7 @@ func TestAllProblemsAreSaidAtOnceAndWhere(t *testing.T) {
 	var data map[string]struct{ UserErrors []userError }
 	b.ask(`mutation($source: CreateSourceInput!, $endpoint: CreateEndpointInput!, $subscription: CreateSubscriptionInput!) {
 		source: createSource(input: $source) { userErrors { ...E } }
-		config: createSource(input: {name: "x", provider: "github", providerConfig: [1]}) { userErrors { ...E } }
+		config: createSource(input: {name: "", provider: "github", providerConfig: [1]}) { userErrors { ...E } }
 		endpoint: createEndpoint(input: $endpoint) { userErrors { ...E } }
 		subscription: createSubscription(input: $subscription) { userErrors { ...E } }
 		update: updateEndpoint(input: {id: "end_x", name: "y"}) { userErrors { ...E } }
@@ -103,7 +103,7 @@ func TestAllProblemsAreSaidAtOnceAndWhere(t *testing.T) {
 		"subscription", map[string]any{"name": "s", "endpointId": "end_x", "filter": "body.amount >", "eventTypes": []string{"a**b"}},
 	).into(t, &data)
 	for name, wanted := range map[string][]string{
-		"source": {"input.name", "input.eventType", "input.maxBodyBytes"}, "config": {"input.providerConfig"},
+		"source": {"input.name", "input.eventType", "input.maxBodyBytes"}, "config": {"input.name", "input.providerConfig"},
 		"endpoint": {"input.url", "input.timeout"}, "subscription": {"input.endpointId", "input.filter", "input.eventTypes"},
 		"update": {"NOT_FOUND input.id"}, "delete": {"NOT_FOUND input.id"}, "pause": {"NOT_FOUND id"},
 	} {

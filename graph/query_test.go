@@ -295,6 +295,35 @@ func TestEventsAreFiltered(t *testing.T) {
 	}
 }
 
+func TestTheEventsOfOneSourceAreSearched(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish("a", `{"amount":5}`)
+	b.publish("b", `{"amount":50}`)
+	var data struct {
+		Source struct {
+			Events, Later, Others struct {
+				Nodes      []struct{ Type string }
+				TotalCount int
+			}
+		}
+	}
+	b.ask(`{ source(slug: "api") {
+		events(filter: {expression: "body.amount > 1"}, first: 1) { ...E }
+		later: events(filter: {expression: "body.amount > 10"}) { ...E }
+		others: events(filter: {expression: "true", sourceIds: ["src_x"]}) { ...E }
+	} } fragment E on EventConnection { nodes { type } totalCount }`).into(t, &data)
+	if got := fmt.Sprint(data.Source); got != "{{[{b}] 2} {[{b}] 1} {[] 0}}" {
+		t.Errorf("got %s", got)
+	}
+	for _, list := range []string{"sources { nodes", "events { nodes { source"} {
+		query := "{ " + list + ` { events(filter: {expression: "true"}) { totalCount } }` + strings.Repeat(" }", strings.Count(list, "{")+1)
+		if answer := b.ask(query); answer.code() != "BAD_USER_INPUT" {
+			t.Errorf("%s: %s", query, answer.Raw)
+		}
+	}
+}
+
 func TestScopesAreChecked(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -58,6 +58,7 @@ type noTaker struct{}
 func (noTaker) Reserve(string) bool { return false }
 func (noTaker) Release(string)      {}
 func (noTaker) Take(hub.Lease)      {}
+func (noTaker) Wake()               {}
 
 // setup starts a hub on an empty SQLite database.
 func setup(t testing.TB, change ...func(*graph.Config)) *bundle {

@@ -13,20 +13,12 @@ import (
 
 // CreateSource is the resolver for the createSource field.
 func (r *mutationResolver) CreateSource(ctx context.Context, input model.CreateSourceInput) (*model.SourcePayload, error) {
-	wanted, err := createSource(input)
-	if err != nil {
-		return r.sourcePayload(nil, err)("input")
-	}
-	return r.sourcePayload(r.registry.CreateSource(ctx, wanted))("input")
+	return r.sourcePayload(r.registry.CreateSource(ctx, createSource(input)))("input")
 }
 
 // UpdateSource is the resolver for the updateSource field.
 func (r *mutationResolver) UpdateSource(ctx context.Context, input model.UpdateSourceInput) (*model.SourcePayload, error) {
-	wanted, err := updateSource(input)
-	if err != nil {
-		return r.sourcePayload(nil, err)("input")
-	}
-	return r.sourcePayload(r.registry.UpdateSource(ctx, wanted))("input", "id")
+	return r.sourcePayload(r.registry.UpdateSource(ctx, updateSource(input)))("input", "id")
 }
 
 // DeleteSource is the resolver for the deleteSource field.
@@ -77,11 +69,11 @@ func (r *sourceResolver) Events(ctx context.Context, obj *model.Source, first *i
 	if err != nil {
 		return nil, err
 	}
-	if valueOf(filter).Expression != "" {
-		return nil, hub.NewError(hub.CodeBadUserInput, "filter.expression works in the events query and in eventStream, not here")
-	}
 	if err := r.checkEventFilter(ctx, filter); err != nil {
 		return nil, err
+	}
+	if valueOf(filter).Expression != "" {
+		return r.searchSource(ctx, obj, *filter, p)
 	}
 	l := loader.FromContext(ctx)
 	found, err := l.EventsOfSource(ctx, obj.Siblings, obj.ID, filter, p)

@@ -61,7 +61,6 @@ func (s *Server) Start(ctx context.Context) error {
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 	s.cmd = exec.Command(s.Binary, "serve")
 	s.cmd.Env = append(os.Environ(),
-		"HOOKGRAPH_ENV=development",
 		"HOOKGRAPH_ADDR="+s.Addr,
 		"HOOKGRAPH_DATABASE_URL="+s.DatabaseURL,
 		"HOOKGRAPH_OPERATOR_KEY="+OperatorKey,
@@ -121,7 +120,7 @@ func (s *Server) end(sig syscall.Signal) error {
 		return fmt.Errorf("signal the hub: %w", err)
 	}
 	for deadline := time.Now().Add(45 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if s.cmd.Process.Signal(syscall.Signal(0)) != nil {
+		if gone := s.cmd.Process.Signal(syscall.Signal(0)) != nil; gone {
 			return nil
 		}
 	}

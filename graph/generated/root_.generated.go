@@ -692,7 +692,7 @@ type EndpointEdge {
 
 "An endpoint to create."
 input CreateEndpointInput {
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String!
   "How it gets its deliveries."
   kind: EndpointKind = HTTP
@@ -718,7 +718,7 @@ input CreateEndpointInput {
 input UpdateEndpointInput {
   "Which endpoint."
   id: ID!
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String
   "Where requests are sent."
   url: String
@@ -882,9 +882,9 @@ input EventFilter {
   "Happened within this span, as its source says."
   occurredAt: TimeRange
   """
-  CEL over event, headers, query and body. In the events query it is asked of the newest 10,000 events that the
-  rest admits, in eventStream of every event; elsewhere it is refused. An event that it fails on is not admitted.
-  Needs PAYLOADS_READ besides.
+  CEL over event, headers, query and body. In queries it is asked of the newest 10,000 events that the rest admits,
+  in eventStream of every event. It is refused on the events of sources within a list: ask for the source by itself.
+  An event that it fails on is not admitted. Needs PAYLOADS_READ besides.
   """
   expression: String
 }
@@ -1239,9 +1239,9 @@ type SourceEdge {
 
 "A source to create."
 input CreateSourceInput {
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String!
-  "Letters, digits and dashes; derived from the name if absent. CONFLICT if taken."
+  "1 to 63 lower-case letters, digits and dashes; derived from the name if absent. CONFLICT if taken."
   slug: String
   "How it gets its events."
   kind: SourceKind = WEBHOOK
@@ -1345,7 +1345,7 @@ input SourceResponseInput {
 input UpdateSourceInput {
   "Which source."
   id: ID!
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String
   "Replaces all secrets. At most 8, tried in order. Write-only."
   secrets: [String!]
@@ -1509,7 +1509,7 @@ type EventSubscriptionEdge {
 
 "A subscription to create."
 input CreateSubscriptionInput {
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String!
   "Where the deliveries go."
   endpointId: ID!
@@ -1525,7 +1525,7 @@ input CreateSubscriptionInput {
 input UpdateSubscriptionInput {
   "Which subscription."
   id: ID!
-  "Name for people, 1 to 100 characters."
+  "Name for people, 1 to 200 characters."
   name: String
   "Where the deliveries of future events go."
   endpointId: ID

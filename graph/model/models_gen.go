@@ -27,7 +27,7 @@ type BasicVerificationInput struct {
 
 // An endpoint to create.
 type CreateEndpointInput struct {
-	// Name for people, 1 to 100 characters.
+	// Name for people, 1 to 200 characters.
 	Name string `json:"name"`
 	// How it gets its deliveries.
 	Kind graphql.Omittable[*hub.EndpointKind] `json:"kind"`
@@ -51,9 +51,9 @@ type CreateEndpointInput struct {
 
 // A source to create.
 type CreateSourceInput struct {
-	// Name for people, 1 to 100 characters.
+	// Name for people, 1 to 200 characters.
 	Name string `json:"name"`
-	// Letters, digits and dashes; derived from the name if absent. CONFLICT if taken.
+	// 1 to 63 lower-case letters, digits and dashes; derived from the name if absent. CONFLICT if taken.
 	Slug graphql.Omittable[*string] `json:"slug"`
 	// How it gets its events.
 	Kind graphql.Omittable[*hub.SourceKind] `json:"kind"`
@@ -85,7 +85,7 @@ type CreateSourceInput struct {
 
 // A subscription to create.
 type CreateSubscriptionInput struct {
-	// Name for people, 1 to 100 characters.
+	// Name for people, 1 to 200 characters.
 	Name string `json:"name"`
 	// Where the deliveries go.
 	EndpointID string `json:"endpointId"`
@@ -237,7 +237,7 @@ type SourceResponseInput struct {
 type UpdateEndpointInput struct {
 	// Which endpoint.
 	ID string `json:"id"`
-	// Name for people, 1 to 100 characters.
+	// Name for people, 1 to 200 characters.
 	Name graphql.Omittable[*string] `json:"name"`
 	// Where requests are sent.
 	URL graphql.Omittable[*string] `json:"url"`
@@ -259,7 +259,7 @@ type UpdateEndpointInput struct {
 type UpdateSourceInput struct {
 	// Which source.
 	ID string `json:"id"`
-	// Name for people, 1 to 100 characters.
+	// Name for people, 1 to 200 characters.
 	Name graphql.Omittable[*string] `json:"name"`
 	// Replaces all secrets. At most 8, tried in order. Write-only.
 	Secrets graphql.Omittable[[]string] `json:"secrets"`
@@ -289,7 +289,7 @@ type UpdateSourceInput struct {
 type UpdateSubscriptionInput struct {
 	// Which subscription.
 	ID string `json:"id"`
-	// Name for people, 1 to 100 characters.
+	// Name for people, 1 to 200 characters.
 	Name graphql.Omittable[*string] `json:"name"`
 	// Where the deliveries of future events go.
 	EndpointID graphql.Omittable[*string] `json:"endpointId"`

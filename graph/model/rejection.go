@@ -1,8 +1,6 @@
 package model
 
 import (
-	"strings"
-
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -31,4 +29,4 @@ func (r *Rejection) Source() *Source { return sourceOf(r.snapshot, r.SourceID, r
 func (r *Rejection) BodyText() string { return Text(r.Body) }
 
 // Text shows bytes as text, with U+FFFD for what is not UTF-8.
-func Text(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
+func Text(b []byte) string { return hub.ValidText(string(b)) }

@@ -21,39 +21,75 @@ type accepted struct {
 	stream    bool   // whether it takes server-sent events at all
 }
 
-// negotiate reads the Accept headers: the highest q wins, among equals the
-// first. Without a header, and for wildcards, the answer is application/json.
+// offered are the media types of answers; where a client likes several equally
+// well, it gets the first.
+var offered = [...]string{mediaJSON, mediaGraphQL, mediaStream}
+
+// negotiate reads the Accept headers. Of each media type counts the range that
+// names it most closely (RFC 9110, section 12.5.1); the highest q wins, among
+// equals the range that stands first. Without a header, and for wildcards, the
+// answer is application/json: an event stream has to be asked for by name.
 func negotiate(header http.Header) accepted {
-	ranges := strings.Split(strings.Join(header.Values("Accept"), ","), ",")
-	var out accepted
-	var best, bestSingle float64
-	given := false
-	for _, one := range ranges {
-		if strings.TrimSpace(one) == "" {
-			continue
-		}
-		given = true
-		media, q := mediaRange(one)
-		if media == "" || q <= 0 {
-			continue
-		}
-		if media == mediaStream {
-			out.stream = true
-		} else if q > bestSingle {
-			bestSingle, out.single = q, media
-		}
-		if q > best {
-			best, out.preferred = q, media
+	ranges := make([]string, 0, 4)
+	for one := range strings.SplitSeq(strings.Join(header.Values("Accept"), ","), ",") {
+		if strings.TrimSpace(one) != "" {
+			ranges = append(ranges, one)
 		}
 	}
-	if !given {
+	if len(ranges) == 0 {
 		return accepted{preferred: mediaJSON, single: mediaJSON}
+	}
+	var closest [len(offered)]choice
+	for place, one := range ranges {
+		media, q := mediaRange(one)
+		for i, offer := range offered {
+			if closeness := closenessTo(media, offer); closeness > closest[i].closeness {
+				closest[i] = choice{closeness, q, place}
+			}
+		}
+	}
+	var out accepted
+	var best, bestSingle choice
+	for i, offer := range offered {
+		if offer == mediaStream {
+			out.stream = closest[i].q > 0
+		} else if closest[i].before(bestSingle) {
+			bestSingle, out.single = closest[i], offer
+		}
+		if closest[i].before(best) {
+			best, out.preferred = closest[i], offer
+		}
 	}
 	return out
 }
 
-// mediaRange returns the media type that a range stands for, "" for one that is
-// not offered, and its q-value.
+// choice is the range that counts for a media type; the zero value is none.
+type choice struct {
+	closeness int
+	q         float64
+	place     int // among the ranges
+}
+
+// before reports whether a client would rather have this one.
+func (c choice) before(other choice) bool {
+	return c.q > other.q || c.q > 0 && c.q == other.q && c.place < other.place
+}
+
+// closenessTo says how closely a range names a media type, 0 if not at all.
+func closenessTo(mediaRange, media string) int {
+	switch {
+	case mediaRange == media:
+		return 3
+	case mediaRange == "application/*" && media != mediaStream:
+		return 2
+	case mediaRange == "*/*" && media != mediaStream:
+		return 1
+	}
+	return 0
+}
+
+// mediaRange returns a range without its parameters, "" for one that nothing
+// offered satisfies, and its q-value.
 func mediaRange(text string) (string, float64) {
 	media, parameters, err := mime.ParseMediaType(text)
 	if err != nil {
@@ -64,15 +100,9 @@ func mediaRange(text string) (string, float64) {
 	}
 	q := 1.0
 	if value, ok := parameters["q"]; ok {
-		if q, err = strconv.ParseFloat(value, 64); err != nil || q < 0 || q > 1 {
+		if q, err = strconv.ParseFloat(value, 64); err != nil || !(q >= 0 && q <= 1) {
 			return "", 0
 		}
 	}
-	switch media {
-	case mediaJSON, mediaGraphQL, mediaStream:
-		return media, q
-	case "*/*", "application/*":
-		return mediaJSON, q
-	}
-	return "", 0
+	return media, q
 }

@@ -31,7 +31,9 @@ type connection struct {
 	cancel context.CancelFunc // ends the connection, and all that runs on it
 	work   sync.WaitGroup     // operations and helpers
 	acked  chan struct{}      // closed once the client is known
-	viewer *hub.Viewer        // set before acked is closed
+	// viewer and authorization, which made it known, are set before acked is closed.
+	viewer        *hub.Viewer
+	authorization string
 
 	// mu guards operations and silent.
 	mu         sync.Mutex
@@ -73,13 +75,15 @@ func serveConnection(ctx context.Context, h *Handler, conn *websocket.Conn, r *h
 	}
 }
 
-// watch ends the connection where init or pongs do not come and where the
-// handler drains, and pings.
+// watch ends the connection where init or pongs do not come, where its key has
+// lapsed and where the handler drains, and pings.
 func (c *connection) watch(ctx context.Context) {
 	initTimeout := time.NewTimer(c.h.cfg.InitTimeout)
 	defer initTimeout.Stop()
 	ping := time.NewTicker(c.h.cfg.PingInterval)
 	defer ping.Stop()
+	key := time.NewTicker(c.h.cfg.KeyInterval)
+	defer key.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,6 +96,16 @@ func (c *connection) watch(ctx context.Context) {
 			case <-c.acked:
 			default:
 				c.shut(closeInitTimeout, "Connection initialisation timeout")
+				return
+			}
+		case <-key.C:
+			select {
+			case <-c.acked:
+			default:
+				continue
+			}
+			if c.h.lapsed(ctx, c.authorization) {
+				c.shut(closeForbidden, "Forbidden: "+lapsedError.Message)
 				return
 			}
 		case <-ping.C:
@@ -195,7 +209,7 @@ func (c *connection) init(ctx context.Context, payload json.RawMessage) bool {
 		}
 		return c.end(closeForbidden, "Forbidden")
 	}
-	c.viewer = viewer
+	c.viewer, c.authorization = viewer, authorization
 	c.write(ctx, message{Type: "connection_ack"})
 	close(c.acked)
 	return true

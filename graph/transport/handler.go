@@ -38,6 +38,7 @@ type Config struct {
 	PingInterval    time.Duration // between pings on a WebSocket, 12 s; two without an answer end it
 	Heartbeat       time.Duration // between comments on an idle event stream, 12 s
 	WriteTimeout    time.Duration // for one message to a slow reader, 5 s
+	KeyInterval     time.Duration // between looks at whether a stream's key still holds, 5 s
 }
 
 // Handler serves GraphQL over HTTP, SSE and WebSocket.
@@ -59,6 +60,7 @@ func New(cfg Config) *Handler {
 	cfg.PingInterval = cmp.Or(cfg.PingInterval, 12*time.Second)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 12*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 5*time.Second)
+	cfg.KeyInterval = cmp.Or(cfg.KeyInterval, 5*time.Second)
 	return &Handler{cfg: cfg, draining: make(chan struct{})}
 }
 
@@ -136,6 +138,13 @@ func (h *Handler) authenticate(ctx context.Context, authorization string) (*hub.
 		}
 	}
 	return viewer, nil
+}
+
+// lapsed reports whether the credentials of a stream or connection, good when it
+// was opened, are so no longer. That they cannot be checked at the moment ends nothing.
+func (h *Handler) lapsed(ctx context.Context, authorization string) bool {
+	_, refused := h.authenticate(ctx, authorization)
+	return refused != nil && refused.Code != hub.CodeUnavailable
 }
 
 // bearer returns the token of an Authorization header (RFC 6750), "" for an

@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -23,7 +24,7 @@ func (h *Handler) serveEvents(
 		return
 	}
 	defer h.open.Done()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 
 	header := w.Header()
 	header.Set("Content-Type", mediaStream+"; charset=utf-8")
@@ -31,13 +32,13 @@ func (h *Handler) serveEvents(
 	header.Set("X-Accel-Buffering", "no") // proxies must not hold events back
 	header.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
-	out := &eventWriter{w: w, control: http.NewResponseController(w), timeout: h.cfg.WriteTimeout, broken: cancel}
+	out := &eventWriter{w: w, control: http.NewResponseController(w), timeout: h.cfg.WriteTimeout, broken: func() { cancel(nil) }}
 	out.write([]byte(":\n\n")) // headers go out at once
 
 	var helpers sync.WaitGroup
 	defer helpers.Wait() // nothing may write once the handler has returned
-	defer cancel()
-	helpers.Go(func() { h.keepAlive(ctx, cancel, out) })
+	defer cancel(nil)
+	helpers.Go(func() { h.keepAlive(ctx, cancel, out, r.Header.Get("Authorization")) })
 
 	respond, running := h.cfg.Executor.DispatchOperation(ctx, operation)
 	for {
@@ -50,13 +51,16 @@ func (h *Handler) serveEvents(
 			break // it failed to start; that was its only answer
 		}
 		if ctx.Err() != nil {
-			return
+			break
 		}
 	}
-	if ctx.Err() != nil {
-		return
-	}
 	interrupted, err := stream.ending()
+	if ctx.Err() != nil {
+		if !errors.Is(context.Cause(ctx), lapsedError) {
+			return
+		}
+		interrupted, err = false, lapsedError
+	}
 	if interrupted {
 		return
 	}
@@ -67,18 +71,25 @@ func (h *Handler) serveEvents(
 	out.event("complete", "", nil)
 }
 
-// keepAlive writes comments while nothing else is written, and cuts the stream
-// when the handler drains.
-func (h *Handler) keepAlive(ctx context.Context, cancel func(), out *eventWriter) {
+// keepAlive writes comments while nothing else is written, and ends the stream
+// when the handler drains or the key lapses.
+func (h *Handler) keepAlive(ctx context.Context, cancel context.CancelCauseFunc, out *eventWriter, authorization string) {
 	ticker := time.NewTicker(h.cfg.Heartbeat)
 	defer ticker.Stop()
+	key := time.NewTicker(h.cfg.KeyInterval)
+	defer key.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-h.draining:
-			cancel()
+			cancel(nil)
 			return
+		case <-key.C:
+			if h.lapsed(ctx, authorization) {
+				cancel(lapsedError)
+				return
+			}
 		case <-ticker.C:
 			out.write([]byte(":\n\n"))
 		}
@@ -132,6 +143,9 @@ func (e *eventWriter) write(text []byte) {
 var drainingError = &hub.Error{
 	Code: hub.CodeUnavailable, Message: "the hub is shutting down; try again", RetryAfter: time.Second,
 }
+
+// lapsedError ends streams whose key was revoked or has expired.
+var lapsedError = hub.NewError(hub.CodeUnauthenticated, "the key was revoked or has expired")
 
 // recovered turns a panic outside of resolvers into an error of one operation.
 func (h *Handler) recovered(ctx context.Context, reason any) *hub.Error {

@@ -38,11 +38,23 @@ import (
 // of what it allocates is gone with the request. GOGC in the environment overrides it.
 const gcPercent = 400
 
+// writeDown is how long a stop has, after it has cut off what was under way, to
+// write down what became of it.
+const writeDown = 10 * time.Second
+
 // Hub is a running hub.
 type Hub struct {
 	url    string
 	logger *slog.Logger
 	failed chan error // gets what ended serving before anybody asked for it
+
+	// patience is how long a stop waits for what is under way before it cuts it off.
+	// What was cut off is written down afterwards, so the whole stop takes longer.
+	patience time.Duration
+	// unready turns readiness off, and drainDelay is how long requests are still taken
+	// after that.
+	unready    func()
+	drainDelay time.Duration
 
 	// stops end what was started, in the order of starting: they run in reverse.
 	stops []stop
@@ -50,9 +62,11 @@ type Hub struct {
 	err   error // of stopping
 }
 
+// stop ends one thing. Patient ends before ctx does: by then, what is under way is
+// to be cut off.
 type stop struct {
 	name string
-	run  func(context.Context) error
+	run  func(ctx, patient context.Context) error
 }
 
 // serve runs a hub until the context is done. Welcome, where given, is called with
@@ -79,7 +93,7 @@ func serve(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	}
 	// The context that asked for the stop is done; stopping has its own bound, with
 	// room to write down what had to be cut off.
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout+10*time.Second)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainDelay+cfg.ShutdownTimeout+writeDown)
 	defer cancel()
 	return errors.Join(err, h.Stop(bound))
 }
@@ -90,10 +104,10 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	h := &Hub{logger: logger, failed: make(chan error, 1)}
+	h := &Hub{logger: logger, failed: make(chan error, 1), patience: cfg.ShutdownTimeout, drainDelay: cfg.DrainDelay, unready: func() {}}
 	defer func() {
 		if err != nil { // what has been started must not outlive a start that failed
-			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDown)
 			defer cancel()
 			_ = h.Stop(bound)
 		}
@@ -170,7 +184,7 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 		}
 		routes.Receiver = receiver(logger)
 	}
-	h.serveHTTP(cfg, listener, httpapi.New(routes, logger), api)
+	h.serveHTTP(listener, httpapi.New(routes, logger), api)
 	return h, nil
 }
 
@@ -205,7 +219,7 @@ func (h *Hub) openStore(ctx context.Context, cfg store.Config) (*store.Store, er
 	if err != nil {
 		return nil, err
 	}
-	h.started("database", func(context.Context) error { return st.Close() })
+	h.started("database", func(context.Context) error { return st.Close() }) //nolint:contextcheck // closing has no bound to observe
 	from, to, err := st.Migrate(ctx)
 	if err != nil {
 		return nil, err
@@ -230,7 +244,7 @@ func (h *Hub) startPipeline(ctx context.Context, st *store.Store, cfg deliver.Co
 	if err := dispatcher.Start(ctx); err != nil {
 		return nil, err
 	}
-	h.started("deliveries", dispatcher.Stop)
+	h.draining("deliveries", func(_, patient context.Context) error { return dispatcher.Stop(patient) })
 	return dispatcher, nil
 }
 
@@ -247,11 +261,12 @@ func (h *Hub) startTail(ctx context.Context, cfg stream.Config) (*stream.Tail, e
 // serveHTTP serves until it is stopped. Stopping turns readiness off, then takes no
 // new connections, ends streams in a way that brings their clients back, and waits
 // for the requests under way.
-func (h *Hub) serveHTTP(cfg config.Server, l net.Listener, api *httpapi.API, streams interface{ Drain(context.Context) error }) {
+func (h *Hub) serveHTTP(l net.Listener, api *httpapi.API, streams interface{ Drain(context.Context) error }) {
 	server := &http.Server{
 		Handler: api, ReadHeaderTimeout: httpapi.ReadHeaderTimeout, IdleTimeout: httpapi.IdleTimeout,
 		MaxHeaderBytes: httpapi.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(h.logger.Handler(), slog.LevelDebug),
 	}
+	h.unready = api.Drain
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -259,17 +274,14 @@ func (h *Hub) serveHTTP(cfg config.Server, l net.Listener, api *httpapi.API, str
 			h.failed <- fmt.Errorf("serve HTTP: %w", err)
 		}
 	}()
-	h.started("HTTP", func(ctx context.Context) error {
-		api.Drain()
-		ctx, cancel := context.WithTimeout(ctx, cfg.ShutdownTimeout)
-		defer cancel()
+	h.draining("HTTP", func(_, ctx context.Context) error {
 		drained := make(chan error, 1)
 		go func() { drained <- streams.Drain(ctx) }()
 		err := errors.Join(server.Shutdown(ctx), <-drained)
 		if errors.Is(err, context.DeadlineExceeded) {
 			// Requests that outlast the bound are cut off. Their senders have no answer and
 			// send again.
-			h.logger.Warn("requests were cut off by the stop", slog.Duration("after", cfg.ShutdownTimeout))
+			h.logger.Warn("requests were cut off by the stop", slog.Duration("after", h.patience))
 			err = server.Close()
 		}
 		<-done
@@ -304,6 +316,11 @@ func (h *Hub) listen(ctx context.Context, cfg config.Server) (net.Listener, erro
 
 // started notes how to end what was started last.
 func (h *Hub) started(name string, run func(context.Context) error) {
+	h.draining(name, func(ctx, _ context.Context) error { return run(ctx) })
+}
+
+// draining does so for what has work under way that a stop waits for.
+func (h *Hub) draining(name string, run func(ctx, patient context.Context) error) {
 	h.stops = append(h.stops, stop{name, run})
 }
 
@@ -315,13 +332,30 @@ func (h *Hub) URL() string { return h.url }
 // call waits for the first.
 func (h *Hub) Stop(ctx context.Context) error {
 	h.once.Do(func() {
+		h.unready()
+		wait(ctx, h.drainDelay)
+		patient, cancel := context.WithTimeout(ctx, h.patience)
+		defer cancel()
 		var errs []error
 		for i := len(h.stops) - 1; i >= 0; i-- {
-			if err := h.stops[i].run(ctx); err != nil {
+			if err := h.stops[i].run(ctx, patient); err != nil {
 				errs = append(errs, fmt.Errorf("stop %s: %w", h.stops[i].name, err))
 			}
 		}
 		h.err = errors.Join(errs...)
 	})
 	return h.err
+}
+
+// wait waits, but not beyond the end of ctx.
+func wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -21,7 +21,9 @@ import (
 // commands is the command line. The set tags give the defaults that differ
 // between dev and serve their values.
 type commands struct {
-	Dev     devCommand     `cmd:"" set:"environment=development" set:"addr=127.0.0.1:8080" set:"database_url=sqlite:.hookgraph/hookgraph.db" set:"allow_networks=127.0.0.0/8,::1/128" set:"secret_default=Default: made at the first start and kept beside the database." set:"operator_default=Default: made at the first start and kept beside the database." help:"Run the hub for development: SQLite, loopback only, and a first event ready to paste."`
+	//nolint:staticcheck // kong reads every set tag of a field
+	Dev devCommand `cmd:"" set:"environment=development" set:"addr=127.0.0.1:8080" set:"database_url=sqlite:.hookgraph/hookgraph.db" set:"allow_networks=127.0.0.0/8,::1/128" set:"secret_default=Default: made at the first start and kept beside the database." set:"operator_default=Default: made at the first start and kept beside the database." help:"Run the hub for development: SQLite, loopback only, and a first event ready to paste."`
+	//nolint:staticcheck // as above
 	Serve   serveCommand   `cmd:"" set:"environment=production" set:"addr=:8080" set:"database_url=sqlite:hookgraph.db" set:"allow_networks=" set:"secret_default=Required, unless --secret-key-file is given." set:"operator_default=Keys can also be made with: hookgraph keys create." help:"Run the hub. Brings the database to this version first."`
 	Keys    keysCommand    `cmd:"" set:"database_url=sqlite:hookgraph.db" help:"Make, list and revoke API keys."`
 	Migrate migrateCommand `cmd:"" set:"database_url=sqlite:hookgraph.db" help:"Bring the database to this version, and say what was done."`
@@ -109,7 +111,7 @@ func (c *migrateCommand) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer func() { _ = st.Close() }() // what was written is committed
 	from, to, err := st.Migrate(ctx)
 	if err != nil {
 		return err
@@ -138,8 +140,7 @@ func keyStore(ctx context.Context, db config.Database, log config.Logging, con *
 		return nil, err
 	}
 	if _, _, err := st.Migrate(ctx); err != nil {
-		st.Close()
-		return nil, err
+		return nil, errors.Join(err, st.Close())
 	}
 	return st, nil
 }
@@ -173,7 +174,7 @@ func (c *keysCreateCommand) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer func() { _ = st.Close() }() // what was written is committed
 	now := hub.SystemClock{}.Now()
 	var expires time.Time
 	if c.Expires > 0 {
@@ -197,7 +198,7 @@ func (c *keysListCommand) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer func() { _ = st.Close() }() // what was written is committed
 	keys, err := st.APIKeys(ctx)
 	if err != nil {
 		return err
@@ -234,7 +235,7 @@ func (c *keysRevokeCommand) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	defer st.Close()
+	defer func() { _ = st.Close() }() // what was written is committed
 	if err := st.RevokeAPIKey(ctx, c.ID, hub.SystemClock{}.Now()); errors.Is(err, hub.ErrNotFound) {
 		return fmt.Errorf("there is no key %q: see hookgraph keys list", c.ID)
 	} else if err != nil {

@@ -53,6 +53,7 @@ type Server struct {
 	NATSURL         string        `name:"nats-url" env:"HOOKGRAPH_NATS_URL" placeholder:"URL" help:"NATS server for wake-ups between nodes that share a PostgreSQL database. Default: none, nodes look again every second."`
 	AllowNetworks   []string      `env:"HOOKGRAPH_ALLOW_NETWORKS" default:"${allow_networks}" placeholder:"CIDR,…" help:"Networks that outbound calls may reach besides public ones, as a comma-separated list of CIDRs."`
 	MaxInFlight     int           `env:"HOOKGRAPH_MAX_IN_FLIGHT" default:"1024" help:"Deliveries attempted at a time by this node, over all endpoints: 1 to 65536."`
+	DrainDelay      time.Duration `env:"HOOKGRAPH_DRAIN_DELAY" default:"0s" help:"How long a stop goes on taking requests with readiness off, so that a load balancer sends them elsewhere first: up to 5m."`
 	ShutdownTimeout time.Duration `env:"HOOKGRAPH_SHUTDOWN_TIMEOUT" default:"25s" help:"How long a stop waits for requests and deliveries under way before it cuts them off: up to 10m."`
 }
 
@@ -70,6 +71,9 @@ func (s *Server) Validate() error {
 	}
 	if s.MaxInFlight < 1 || s.MaxInFlight > 65536 {
 		return fmt.Errorf("--max-in-flight (HOOKGRAPH_MAX_IN_FLIGHT) is %d: give 1 to 65536", s.MaxInFlight)
+	}
+	if s.DrainDelay < 0 || s.DrainDelay > 5*time.Minute {
+		return fmt.Errorf("--drain-delay (HOOKGRAPH_DRAIN_DELAY) is %s: give 0s to 5m", s.DrainDelay)
 	}
 	if s.ShutdownTimeout < 0 || s.ShutdownTimeout > 10*time.Minute {
 		return fmt.Errorf("--shutdown-timeout (HOOKGRAPH_SHUTDOWN_TIMEOUT) is %s: give 0s to 10m", s.ShutdownTimeout)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hookgraph/hookgraph/internal/config"
 )
@@ -33,6 +34,7 @@ func TestValidateNamesTheOptionAndWhatToDo(t *testing.T) {
 		"a public URL without a scheme":    {func(s *config.Server) { s.PublicURL = "hooks.example.com" }, "HOOKGRAPH_PUBLIC_URL"},
 		"a public URL with a query":        {func(s *config.Server) { s.PublicURL = "https://hooks.example.com/?a=b" }, "HOOKGRAPH_PUBLIC_URL"},
 		"nothing in flight":                {func(s *config.Server) { s.MaxInFlight = 0 }, "HOOKGRAPH_MAX_IN_FLIGHT"},
+		"a drain that lasts an hour":       {func(s *config.Server) { s.DrainDelay = time.Hour }, "HOOKGRAPH_DRAIN_DELAY"},
 		"a stop without an end":            {func(s *config.Server) { s.ShutdownTimeout = 1 << 60 }, "HOOKGRAPH_SHUTDOWN_TIMEOUT"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,7 +39,10 @@ func (b *bucket) take(now time.Time) bool {
 	switch {
 	case b.limiter == nil:
 		return true
-	case b.spare > 0:
+	}
+	// Meanwhile the bucket has filled up, and what is beyond its brim is lost.
+	b.spare = min(b.spare, max(b.limiter.Burst()-int(b.limiter.TokensAt(now)), 0))
+	if b.spare > 0 {
 		b.spare--
 		return true
 	}

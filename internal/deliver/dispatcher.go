@@ -195,7 +195,7 @@ func (d *Dispatcher) drain(ctx context.Context, drained <-chan struct{}) error {
 		return nil
 	case <-ctx.Done():
 	}
-	d.logger.WarnContext(d.base, "attempts.interrupted", slog.Int64("count", d.inFlight.Load()))
+	d.logger.WarnContext(ctx, "attempts.interrupted", slog.Int64("count", d.inFlight.Load()))
 	d.cancel(errStopping)
 	grace := time.NewTimer(stopGrace)
 	defer grace.Stop()

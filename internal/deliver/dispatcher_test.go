@@ -97,8 +97,7 @@ func TestHangingEndpointsDelayNobody(t *testing.T) {
 }
 
 // Never more in flight than an endpoint allows, and never more than all slots,
-// whichever way deliveries come and however the limits change; and everything is
-// delivered in the end, once.
+// whichever way deliveries come; and everything is delivered in the end, once.
 func TestConcurrencyStaysWithinItsLimits(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -203,7 +202,7 @@ func TestBacklogFromBeforeTheStart(t *testing.T) {
 	newDispatcher(t, store, roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host == "end_1" {
 			mu.Lock()
-			order = append(order, r.Header["webhook-id"][0])
+			order = append(order, r.Header["webhook-id"][0]) //nolint:staticcheck // sent in lower case, as the specification writes it
 			mu.Unlock()
 		}
 		return answer(200), nil

@@ -273,7 +273,7 @@ func sign(secret hub.Secret, id string, at time.Time, body []byte) (string, erro
 		return "", err
 	}
 	mac := hmac.New(sha256.New, key)
-	fmt.Fprintf(mac, "%s.%d.%s", id, at.Unix(), body)
+	_, _ = fmt.Fprintf(mac, "%s.%d.%s", id, at.Unix(), body)
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)), nil
 }
 

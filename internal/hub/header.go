@@ -59,6 +59,23 @@ func IsSensitiveHeader(name string) bool {
 	return false
 }
 
+// IsHeaderName reports whether a text is a header's name: a token of RFC 9110,
+// section 5.6.2.
+func IsHeaderName(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// ValidText returns a text with what is not UTF-8 in it replaced, since neither
+// database nor GraphQL can hold it.
+func ValidText(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
 // reserved are the headers of a request that belong to HTTP or to the hub.
 var reserved = map[string]bool{
 	"accept-encoding": true, "connection": true, "content-length": true, "expect": true, "host": true,

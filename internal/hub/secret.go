@@ -24,9 +24,16 @@ func (s Secret) Fingerprint() string {
 	return hex.EncodeToString(sum[:6])
 }
 
-func (s Secret) String() string               { return redacted }
-func (s Secret) GoString() string             { return redacted }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+// String hides the secret.
+func (s Secret) String() string { return redacted }
+
+// GoString hides the secret.
+func (s Secret) GoString() string { return redacted }
+
+// LogValue hides the secret.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON hides the secret.
 func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 
 // Format keeps every verb from printing the secret.

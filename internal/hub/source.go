@@ -25,6 +25,8 @@ const (
 	DefaultMaxBodyBytes = 1 << 20
 	MaxMaxBodyBytes     = 16 << 20
 	MaxSecrets          = 8
+	// DefaultTolerance is how far the signed time of a custom scheme may be from now.
+	DefaultTolerance = 5 * time.Minute
 )
 
 // BuiltInAPISlug is the slug of the API source that exists from the start and

@@ -21,7 +21,7 @@ const (
 	// that compares large structures. It is far above what maxCost takes, so that a
 	// busy machine does not change what an expression says.
 	maxTime        = 2 * time.Second
-	interruptEvery = 100 // iterations
+	interruptEvery = 10 // iterations, each of which may compare a whole body
 )
 
 // errTooMuch is what an expression ends with that needs more than it may have.

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxTypeLength is the longest event type, and pattern of event types, in bytes.
-const MaxTypeLength = 256
+// MaxTypeBytes is the longest event type, and pattern of event types, in bytes.
+const MaxTypeBytes = 256
 
 // TypeMatches reports whether an event type fits a pattern: each * stands for
 // any run of characters, dots and none at all included, everything else for
@@ -43,8 +43,8 @@ func CheckTypePattern(pattern string) error {
 	switch {
 	case pattern == "":
 		return errors.New("an event type is empty: name one, or take * for all")
-	case len(pattern) > MaxTypeLength:
-		return fmt.Errorf("an event type has at most %d bytes", MaxTypeLength)
+	case len(pattern) > MaxTypeBytes:
+		return fmt.Errorf("an event type has at most %d bytes", MaxTypeBytes)
 	case !utf8.ValidString(pattern):
 		return errors.New("an event type is not valid UTF-8")
 	case strings.TrimSpace(pattern) != pattern:

@@ -58,7 +58,7 @@ func TestCheckTypePattern(t *testing.T) {
 			t.Errorf("%q: %v", pattern, err)
 		}
 	}
-	for _, pattern := range []string{"", " a", "a ", "a\nb", "a\x00", "**", "a.**", "\xff", strings.Repeat("a", match.MaxTypeLength+1)} {
+	for _, pattern := range []string{"", " a", "a ", "a\nb", "a\x00", "**", "a.**", "\xff", strings.Repeat("a", match.MaxTypeBytes+1)} {
 		if err := match.CheckTypePattern(pattern); err == nil {
 			t.Errorf("%q was taken", pattern)
 		}

@@ -52,7 +52,7 @@ func asBytes(value ref.Val) ([]byte, error) {
 func asTime(value ref.Val) (time.Time, error) {
 	switch v := value.(type) {
 	case types.Timestamp:
-		return v.Time.UTC(), nil
+		return v.UTC(), nil
 	case types.Int:
 		return unixTime(float64(v))
 	case types.Uint:

@@ -27,5 +27,5 @@ func NewLogger(w io.Writer, level, format string) *slog.Logger {
 	if format == "json" || (format == "auto" && !terminal) {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least}))
 	}
-	return slog.New(tint.NewHandler(w, &tint.Options{Level: least, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: least, TimeFormat: time.TimeOnly, NoColor: !terminal}))
 }

@@ -181,7 +181,7 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		return d.refuse(ctx, src, req, verdict)
 	}
 	event := newEvent(src, extracted, req.ReceivedAt)
-	event.ContentType = validText(req.Header.Get("Content-Type"))
+	event.ContentType = hub.ValidText(req.Header.Get("Content-Type"))
 	event.Payload = &hub.Payload{Body: req.Body, Headers: redact(src, req), Query: validQuery(webhook.RedactQuery(src, req.RawQuery))}
 	receipts, err := d.Receive(ctx, []*hub.Event{event})
 	if err != nil {
@@ -291,13 +291,6 @@ func peer(remote string) netip.Addr {
 		return netip.Addr{}
 	}
 	return addrPort.Addr().Unmap()
-}
-
-func validText(text string) string {
-	if utf8.ValidString(text) {
-		return text
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 // validQuery writes bytes that are not UTF-8, which no database keeps as text,

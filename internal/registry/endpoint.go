@@ -186,7 +186,7 @@ func checkHeaders(headers []hub.Header, p *problems) {
 		size += len(h.Name) + len(h.Value)
 		lower := strings.ToLower(h.Name)
 		switch {
-		case !isToken(h.Name):
+		case !hub.IsHeaderName(h.Name):
 			p.add(hub.InputInvalid, fmt.Sprintf("%.64q is not the name of a header", h.Name), "headers", index(i), "name")
 		case hub.IsReservedHeader(h.Name):
 			p.add(hub.InputForbidden, h.Name+" is set by the hub itself", "headers", index(i), "name")
@@ -201,18 +201,6 @@ func checkHeaders(headers []hub.Header, p *problems) {
 	if size > MaxHeaderBytes {
 		p.add(hub.InputLimitExceeded, fmt.Sprintf("headers have at most %d bytes together", MaxHeaderBytes), "headers")
 	}
-}
-
-// isToken reports whether a text is a token of RFC 9110, section 5.6.2.
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // isFieldValue reports whether a text is a field value of RFC 9110, section 5.5.

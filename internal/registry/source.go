@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,8 +21,6 @@ const (
 	MaxProviderConfigBytes = 16 << 10
 
 	maxContentTypeLength = 200
-	// defaultTolerance is how far a custom scheme's timestamp may lie off.
-	defaultTolerance = 5 * time.Minute
 )
 
 // SourceResponseInput is the answer that a sender is to get on acceptance.
@@ -38,7 +37,7 @@ type CreateSourceInput struct {
 	Kind            Optional[hub.SourceKind] // WEBHOOK
 	Provider        Optional[string]
 	Secrets         Optional[[]hub.Secret]
-	ProviderConfig  Optional[map[string]any]
+	ProviderConfig  Optional[json.RawMessage] // an object
 	Verification    Optional[hub.Verification]
 	AllowUnverified Optional[bool]   // false
 	EventType       Optional[string] // CEL; the preset's rule. The next three alike.
@@ -55,7 +54,7 @@ type UpdateSourceInput struct {
 	ID              string
 	Name            Optional[string]
 	Secrets         Optional[[]hub.Secret]
-	ProviderConfig  Optional[map[string]any]
+	ProviderConfig  Optional[json.RawMessage] // an object
 	Verification    Optional[hub.Verification]
 	AllowUnverified Optional[bool]
 	EventType       Optional[string]
@@ -137,9 +136,10 @@ func (r *Registry) UpdateSource(ctx context.Context, in UpdateSourceInput) (*hub
 func (r *Registry) editSource(src *hub.Source, in UpdateSourceInput, p *problems) {
 	p.name(in.Name, &src.Name)
 	in.Secrets.change(&src.Secrets, nil)
-	if in.ProviderConfig.change(&src.ProviderConfig, nil) {
-		if text, err := json.Marshal(src.ProviderConfig); err != nil || len(text) > MaxProviderConfigBytes {
-			p.add(hub.InputLimitExceeded, fmt.Sprintf("this has at most %d bytes as JSON", MaxProviderConfigBytes), "providerConfig")
+	if in.ProviderConfig.Set {
+		src.ProviderConfig = nil
+		if in.ProviderConfig.given() {
+			src.ProviderConfig = readProviderConfig(in.ProviderConfig.Value, p)
 		}
 	}
 	if in.Verification.Set {
@@ -156,6 +156,21 @@ func (r *Registry) editSource(src *hub.Source, in UpdateSourceInput, p *problems
 	if in.DedupeWindow.change(&src.DedupeWindow, 0) {
 		p.within(src.DedupeWindow, MinDedupeWindow, MaxDedupeWindow, "dedupeWindow")
 	}
+}
+
+// readProviderConfig reads a preset's settings and notes what is wrong with their form.
+func readProviderConfig(text json.RawMessage, p *problems) map[string]any {
+	if len(text) > MaxProviderConfigBytes {
+		p.add(hub.InputLimitExceeded, fmt.Sprintf("this has at most %d bytes as JSON", MaxProviderConfigBytes), "providerConfig")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var config map[string]any
+	if err := decoder.Decode(&config); err != nil {
+		p.add(hub.InputInvalid, "this is an object; the providers query lists its keys", "providerConfig")
+		return nil
+	}
+	return config
 }
 
 // editRequests applies what concerns the requests that a webhook source gets.
@@ -209,7 +224,7 @@ func (r *Registry) checkVerification(v *hub.Verification, p *problems) {
 	if hmac.Timestamp != "" {
 		p.expression(r.expressions.CheckSource(hmac.Timestamp, match.Time), "verification", "hmac", "timestamp")
 		if hmac.Tolerance == 0 {
-			v.HMAC.Tolerance = defaultTolerance
+			v.HMAC.Tolerance = hub.DefaultTolerance
 		}
 	}
 }

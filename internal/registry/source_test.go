@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
@@ -149,8 +150,13 @@ func TestEverythingWrongWithASource(t *testing.T) {
 		},
 		"a provider's settings": {
 			with(github(), func(in *registry.CreateSourceInput) {
-				in.ProviderConfig = registry.Some(map[string]any{"nonsense": strings.Repeat("x", 16<<10)})
+				in.ProviderConfig = registry.Some(json.RawMessage(`{"nonsense":"` + strings.Repeat("x", 16<<10) + `"}`))
 			}), []string{"INVALID input.providerConfig.nonsense: no such setting", "LIMIT_EXCEEDED input.providerConfig: 16384 bytes"},
+		},
+		"settings that are no object, among other things": {
+			with(github(), func(in *registry.CreateSourceInput) {
+				in.Name, in.ProviderConfig = "", registry.Some(json.RawMessage(`[1]`))
+			}), []string{"REQUIRED input.name: give it a name", "INVALID input.providerConfig: an object"},
 		},
 		"what only webhooks have": {
 			registry.CreateSourceInput{

@@ -34,6 +34,7 @@ func (s *Store) refresh(ctx context.Context) (logHead, error) {
 		if _, err := s.loadConfiguration(ctx); err != nil {
 			return logHead{}, err
 		}
+		s.wakeTaker()
 	}
 	rows, err := s.read.EndpointHealth.Query().All(ctx)
 	if err != nil {
@@ -150,7 +151,14 @@ func (s *Store) change(ctx context.Context, what string, do func(*ent.Tx) error)
 		s.log.WarnContext(ctx, "configuration could not be refreshed", "error", err)
 	}
 	s.notify()
+	s.wakeTaker()
 	return nil
+}
+
+func (s *Store) wakeTaker() {
+	if s.taker != nil {
+		s.taker.Wake()
+	}
 }
 
 func (s *Store) notify() {

@@ -163,6 +163,10 @@ func (s *Store) RetryDelivery(ctx context.Context, id string) (*hub.Delivery, er
 	if err != nil {
 		return nil, wrap("retry delivery", err)
 	}
+	if n > 0 {
+		s.notify() // it may be another node that has a slot free
+		s.wakeTaker()
+	}
 	return s.afterAction(ctx, id, n, "the delivery is being attempted right now")
 }
 

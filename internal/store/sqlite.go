@@ -32,7 +32,7 @@ type sqliteEngine struct {
 // checkpoint stays with the writer: a WAL that is recycled small is cheaper to sync
 // than one that grows.
 const (
-	sqliteShared = "_synchronous=FULL&_busy_timeout=5000&_foreign_keys=on&_mutex=no&_stmt_cache_size=64&_cache_size=-65536"
+	sqliteShared = "_synchronous=FULL&_busy_timeout=5000&_foreign_keys=on&_mutex=no&_stmt_cache_size=64&_cache_size=-16384"
 	sqliteWriter = "_journal_mode=WAL&_txlock=immediate&" + sqliteShared
 	sqliteReader = "_query_only=1&" + sqliteShared
 )

@@ -59,6 +59,9 @@ type Taker interface {
 	Release(endpointID string)
 	// Take hands the delivery over: it is stored and leased to this process.
 	Take(hub.Lease)
+	// Wake says that deliveries may be due which nobody was handed: one that is to be
+	// retried, or those that a change of configuration no longer holds.
+	Wake()
 }
 
 // LeaseMargin is how much longer than the endpoint's timeout a fresh delivery is

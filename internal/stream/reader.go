@@ -80,6 +80,7 @@ type reader struct {
 	admit func(*hub.Event) (bool, error)
 	batch int
 
+	head     hub.Sequence // of the log, when the reader began
 	position hub.Sequence // everything up to it has been looked at
 	sent     hub.Sequence // the position of the newest cursor that was handed over
 	sentAt   time.Time
@@ -98,6 +99,7 @@ func (r *reader) begin(ctx context.Context, req Request) error {
 	if err != nil {
 		return unavailable(err)
 	}
+	r.head = head
 	oldest, err := r.tail.log.Oldest(ctx)
 	if err != nil {
 		return unavailable(err)

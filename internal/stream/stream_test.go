@@ -126,6 +126,38 @@ func TestReadersInsideTheRingDoNotReadTheLog(t *testing.T) {
 	})
 }
 
+func TestALogThatNobodyStreamsIsNotRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log, bus := newLog(10), newBus()
+		tail := start(t, stream.Config{Log: log, Bus: bus})
+		for range 5 {
+			log.append(100, 10)
+			bus.notify()
+			time.Sleep(time.Minute) // of the bubble's clock
+		}
+		if n := log.readCount(); n != 0 {
+			t.Fatalf("the log was read %d times", n)
+		}
+		// The first reader, and one that comes after all have gone, miss nothing.
+		for range 2 {
+			ctx, cancel := context.WithCancel(t.Context())
+			batches := open(t, ctx, tail, stream.Request{})
+			<-batches
+			log.append(3, 10)
+			bus.notify()
+			if got, _ := take(t, batches, 3); len(got) != 3 {
+				t.Fatalf("got %d events", len(got))
+			}
+			cancel()
+			synctest.Wait()
+			log.append(50, 10)
+			bus.notify()
+			synctest.Wait()
+		}
+		stop(t, tail)
+	})
+}
+
 func TestASlowReaderIsNotReadAheadOf(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(0), newBus()

@@ -63,6 +63,7 @@ type Tail struct {
 	logger   *slog.Logger
 	draining chan struct{}  // closed by Stop
 	stopped  chan struct{}  // closed when the tail's goroutine has ended
+	joined   chan struct{}  // capacity 1: there is a first reader
 	running  sync.WaitGroup // the readers' goroutines
 
 	mu      sync.Mutex // guards all below
@@ -70,6 +71,8 @@ type Tail struct {
 	ended   bool
 	readers map[*reader]context.CancelFunc
 	ring    ring
+	// idle is true while the ring does not follow the log, because nobody reads.
+	idle bool
 	// changed is closed, and replaced, whenever the ring has grown.
 	changed chan struct{}
 }
@@ -86,6 +89,7 @@ func New(c Config) *Tail {
 		logger:   logger,
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
+		joined:   make(chan struct{}, 1),
 		changed:  make(chan struct{}),
 		readers:  make(map[*reader]context.CancelFunc),
 		ring:     ring{maxEvents: cmp.Or(c.RingSize, 10_000), maxBytes: cmp.Or(c.RingBytes, 32<<20)},
@@ -108,9 +112,9 @@ func (t *Tail) Start(ctx context.Context) error {
 		unwatch()
 		return errors.New("the tail has been started before")
 	}
-	t.started = true
+	t.started, t.idle = true, true
 	t.ring.reset(head)
-	go func() {
+	go func() { //nolint:contextcheck // it ends with Stop, not with the context of the start
 		defer close(t.stopped)
 		defer unwatch()
 		t.follow(wake)
@@ -152,7 +156,8 @@ func (t *Tail) Stop(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// join enters a reader, unless the tail does not run.
+// join enters a reader, unless the tail does not run. The first one sets the ring
+// going.
 func (t *Tail) join(r *reader, cancel context.CancelFunc) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -161,6 +166,14 @@ func (t *Tail) join(r *reader, cancel context.CancelFunc) bool {
 	}
 	t.readers[r] = cancel
 	t.running.Add(1)
+	if t.idle { // the ring begins where the log ended when the reader looked
+		t.idle = false
+		t.ring.reset(r.head)
+		select {
+		case t.joined <- struct{}{}:
+		default:
+		}
+	}
 	return true
 }
 
@@ -190,6 +203,14 @@ func (t *Tail) follow(wake <-chan struct{}) {
 	var pages pager
 	failures := 0
 	for {
+		if !t.attended() {
+			select {
+			case <-t.joined:
+			case <-t.draining:
+				return
+			}
+			continue
+		}
 		more, err := t.read(ctx, &pages)
 		switch {
 		case ctx.Err() != nil:
@@ -222,6 +243,18 @@ func (t *Tail) follow(wake <-chan struct{}) {
 	}
 }
 
+// attended reports whether anybody reads. If not, it lets go of the ring, which is
+// then not kept up either: a hub without live streams pays nothing for them.
+func (t *Tail) attended() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.readers) == 0 {
+		t.idle = true
+		t.ring.reset(t.ring.head)
+	}
+	return len(t.readers) > 0
+}
+
 // retryDelay is how long to wait before looking again, after so many failures
 // in a row: 80 to 120 % of pollInterval, doubled with each failure.
 func retryDelay(failures int) time.Duration {
@@ -243,8 +276,13 @@ func (t *Tail) read(ctx context.Context, pages *pager) (bool, error) {
 	pages.learn(events)
 	t.mu.Lock()
 	t.ring.add(events)
-	close(t.changed)
-	t.changed = make(chan struct{})
+	t.grown()
 	t.mu.Unlock()
 	return len(events) >= limit, nil
+}
+
+// grown tells the readers that wait. The caller holds mu.
+func (t *Tail) grown() {
+	close(t.changed)
+	t.changed = make(chan struct{})
 }

@@ -120,7 +120,7 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 // FreeAddr returns a loopback address that nothing listens on at the moment.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(fmt.Errorf("find a free port: %w", err))
 	}

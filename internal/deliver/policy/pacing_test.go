@@ -21,7 +21,7 @@ func header(pairs ...string) http.Header {
 
 func TestReadPacing(t *testing.T) {
 	t.Parallel()
-	in := func(d time.Duration) time.Time { return start.Add(d) }
+	in := start.Add
 	unix := func(d time.Duration) string { return strconv.FormatInt(in(d).Unix(), 10) }
 	cases := []struct {
 		name   string

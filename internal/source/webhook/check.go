@@ -18,6 +18,8 @@ const (
 	MaxNetworks    = 64
 	MaxTolerance   = 24 * time.Hour
 	maxPrefixBytes = 64
+
+	maxHeaderNameBytes = 128
 )
 
 // CheckSource says everything that is wrong with how a source verifies its
@@ -211,7 +213,7 @@ func (c *check) header(name string, field ...string) {
 	switch {
 	case name == "":
 		c.add(hub.InputRequired, "name the header", field...)
-	case !validHeaderName(name):
+	case len(name) > maxHeaderNameBytes || !hub.IsHeaderName(name):
 		c.add(hub.InputInvalid, fmt.Sprintf("%.64q is not the name of a header", name), field...)
 	case strings.EqualFold(name, "Host"):
 		c.add(hub.InputInvalid, "the header Host says where a request goes, not who sends it", field...)

@@ -15,10 +15,6 @@ import (
 	"github.com/hookgraph/hookgraph/internal/signature"
 )
 
-// DefaultTolerance is how far the signed time of a custom scheme may be from
-// now, unless the source says otherwise.
-const DefaultTolerance = 5 * time.Minute
-
 // Expressions evaluates the CEL expressions of sources.
 type Expressions interface {
 	EvalText(expr string, in *match.Inbound) (string, error)
@@ -63,7 +59,7 @@ func (a *Adapter) customHMAC(h *hub.HMACVerification, src *hub.Source, r *Reques
 		return refuse(hub.RejectedTimestamp,
 			"The signature is right, but its time cannot be told: the source's expression for the timestamp finds none in this request.")
 	}
-	return checkTime(signed, r.ReceivedAt, cmp.Or(h.Tolerance, DefaultTolerance))
+	return checkTime(signed, r.ReceivedAt, cmp.Or(h.Tolerance, hub.DefaultTolerance))
 }
 
 // apiKey compares a header with the source's secrets.

@@ -7,13 +7,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/match"
 )
 
-// Bounds of what is taken from a request to describe its event.
-const (
-	MaxTypeBytes = 256
-	MaxKeyBytes  = 512
-)
+// MaxKeyBytes is the longest dedupe or ordering key.
+const MaxKeyBytes = 512
 
 // Extracted is what describes the event that a request carries.
 type Extracted struct {
@@ -28,7 +26,8 @@ type Extracted struct {
 var dedupeHeaders = Rule{{Header: "Webhook-Id"}, {Header: "Svix-Id"}, {Header: "Ce-Id"}, {Header: "Idempotency-Key"}}
 
 // typeFields are where, without a preset or an expression, the type is: in the
-// first of these fields of the body that is a string. After them comes the slug.
+// first of these fields of the body that is a string, be it JSON or a form. After
+// them comes the slug.
 var typeFields = [...]string{"type", "event"}
 
 // plain is the row of a source without a provider.
@@ -97,6 +96,14 @@ func eventType(p *Provider, src *hub.Source, r *Request) string {
 			return found
 		}
 	}
+	if isForm(r.Header.Get("Content-Type")) {
+		form, _ := r.inboundView().Value().(map[string]any)
+		for _, field := range typeFields {
+			if found, _ := form[field].(string); found != "" {
+				return found
+			}
+		}
+	}
 	return src.Slug
 }
 
@@ -127,7 +134,7 @@ func CheckType(eventType string) string {
 	if eventType == "" {
 		return "is empty"
 	}
-	return checkText(eventType, MaxTypeBytes)
+	return checkText(eventType, match.MaxTypeBytes)
 }
 
 // CheckKey says what is wrong with a dedupe or ordering key, or "" where nothing is.

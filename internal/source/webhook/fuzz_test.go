@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/match"
 	"github.com/hookgraph/hookgraph/internal/signature"
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
@@ -146,7 +147,7 @@ func FuzzExtract(f *testing.F) {
 				}
 				continue
 			}
-			if got.Type == "" || len(got.Type) > webhook.MaxTypeBytes || len(got.DedupeKey) > webhook.MaxKeyBytes || len(got.OrderingKey) > webhook.MaxKeyBytes {
+			if got.Type == "" || len(got.Type) > match.MaxTypeBytes || len(got.DedupeKey) > webhook.MaxKeyBytes || len(got.OrderingKey) > webhook.MaxKeyBytes {
 				t.Fatalf("%+v", got)
 			}
 			for _, text := range []string{got.Type, got.DedupeKey, got.OrderingKey} {

@@ -68,7 +68,7 @@ func cloudEventKey(p *Provider, r *Request) string {
 
 // checkHeaderName is the check of a setting that names a header.
 func checkHeaderName(value any) string {
-	if name, ok := value.(string); !ok || !validHeaderName(name) || strings.EqualFold(name, "Host") {
+	if name, ok := value.(string); !ok || len(name) > maxHeaderNameBytes || !hub.IsHeaderName(name) || strings.EqualFold(name, "Host") {
 		return "this setting is the name of a header"
 	}
 	return ""
