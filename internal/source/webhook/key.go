@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
 // joinKey makes one key of several texts, none of which may be missing; what could
@@ -142,24 +144,40 @@ func firstKeyBesides(besides string) func(*Provider, *Request) string {
 	}
 }
 
-// uniqueNames reports whether no object within a document names a member twice.
-// Where a vendor signs members rather than bytes, one program could check the
-// first of the name and another one use the last.
-func uniqueNames(value gjson.Result) bool {
-	unique := true
-	switch {
-	case value.IsObject():
-		seen := map[string]bool{}
-		value.ForEach(func(key, member gjson.Result) bool {
-			unique = !seen[key.Str] && uniqueNames(member)
-			seen[key.Str] = true
-			return unique
-		})
-	case value.IsArray():
-		value.ForEach(func(_, element gjson.Result) bool {
-			unique = uniqueNames(element)
-			return unique
-		})
+// maxNesting is how deep a document may be whose members are signed one by one.
+// Looking for names costs its size times its depth.
+const maxNesting = 32
+
+// uniqueNames reports whether no object within a document names a member twice, and
+// the document is no deeper than it may be. Where a vendor signs members rather than
+// bytes, one program could check the first of a name and another one use the last.
+func uniqueNames(value gjson.Result) bool { return uniqueWithin(value, maxNesting) }
+
+func uniqueWithin(value gjson.Result, levels int) bool {
+	if !value.IsObject() && !value.IsArray() {
+		return true
 	}
+	if levels == 0 {
+		return false
+	}
+	unique, isObject := true, value.IsObject()
+	var seen map[string]bool
+	value.ForEach(func(key, member gjson.Result) bool {
+		if isObject {
+			if seen == nil {
+				seen = map[string]bool{}
+			}
+			unique = !seen[key.Str]
+			seen[key.Str] = true
+		}
+		unique = unique && uniqueWithin(member, levels-1)
+		return unique
+	})
 	return unique
+}
+
+// namedTwice refuses a document that uniqueNames finds fault with.
+func namedTwice() Verdict {
+	return refuse(hub.RejectedSignatureInvalid,
+		"The signature is right for what it covers, but the body names a member twice or is nested deeper than the vendor's are: what was signed cannot be told from what was not.")
 }

@@ -298,6 +298,32 @@ func TestFetchingIsBounded(t *testing.T) {
 	}
 }
 
+// TestDeepBodiesCostLittle covers documents that are deep where it matters that no
+// name comes twice: of those who cannot sign, and of those who can.
+func TestDeepBodiesCostLittle(t *testing.T) {
+	t.Parallel()
+	a := newAdapter(t, webhook.Presets())
+	deep := strings.Repeat(`{"a":`, 4000) + "1" + strings.Repeat("}", 4000)
+	wide := "[" + strings.Repeat("0,", 400_000) + "0]"
+	for _, provider := range []string{"adyen", "mailgun", "aws-sns"} {
+		s := sampleOf(provider)
+		for _, more := range []string{deep, `{"a":` + strings.Repeat(" ", 1<<20) + deep + "}"} {
+			for _, wrong := range []bool{false, true} {
+				r := s.request(wrong, now, s.body)
+				r.Body = []byte(strings.Replace(string(r.Body), "{", `{"more":`+more+",", 1))
+				if verdict := a.Verify(t.Context(), s.source(), r); verdict.Accepted() {
+					t.Errorf("%s accepts what cannot be looked through", provider)
+				}
+			}
+		}
+		r := s.request(false, now, s.body)
+		r.Body = []byte(`{"notificationItems":` + wide + `}`)
+		if verdict := a.Verify(t.Context(), s.source(), r); verdict.Accepted() {
+			t.Errorf("%s accepts items that are none", provider)
+		}
+	}
+}
+
 func TestTokensOfMailgunCountOnce(t *testing.T) {
 	t.Parallel()
 	s := sampleOf("mailgun")

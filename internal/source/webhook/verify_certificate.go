@@ -175,8 +175,8 @@ func verifySNS(ctx context.Context, c *Case) Verdict {
 		return refuse(hub.RejectedSignatureMissing, "The body is no signed message of SNS: Type and Signature are missing. Raw message delivery sends without signatures; turn it off for this subscription.")
 	}
 	given, err := signature.Base64.Decode(text.Str)
-	if err != nil || len(text.Str) > signature.MaxHeaderBytes || !uniqueNames(document) {
-		return refuse(hub.RejectedSignatureInvalid, "The Signature of the message is not base64, or the message names a member twice.")
+	if err != nil || len(text.Str) > signature.MaxHeaderBytes {
+		return refuse(hub.RejectedSignatureInvalid, "The Signature of the message is not base64.")
 	}
 	if version != "1" && version != "2" {
 		return refuse(hub.RejectedSignatureInvalid, fmt.Sprintf("The message's SignatureVersion is %.16q; there are 1 and 2.", version))
@@ -201,6 +201,9 @@ func verifySNS(ctx context.Context, c *Case) Verdict {
 	}
 	if !rsaVerify(keys, hash, sum, given) {
 		return notSigned(c, "Signature of the message", "RSA")
+	}
+	if !uniqueNames(document) {
+		return namedTwice()
 	}
 	return checkStamp(c.Request, document.Get("Timestamp").Str, signature.RFC3339, snsTolerance)
 }

@@ -191,8 +191,8 @@ func verifyMailgun(_ context.Context, c *Case) Verdict {
 	if stamp == "" || token == "" || text == "" {
 		return refuse(hub.RejectedSignatureMissing, "The body has no signature with timestamp, token and signature. Usually the request comes from somebody else, or is a form of Mailgun's former webhooks.")
 	}
-	if len(stamp)+len(token)+len(text) > signature.MaxHeaderBytes || !uniqueNames(document) {
-		return refuse(hub.RejectedSignatureInvalid, "The body's signature is longer than it can be, or the body names a member twice.")
+	if len(stamp)+len(token)+len(text) > signature.MaxHeaderBytes {
+		return refuse(hub.RejectedSignatureInvalid, "The body's signature is longer than it can be.")
 	}
 	parsed, err := signature.Plain("", signature.Hex).Parse(text)
 	if err != nil {
@@ -203,6 +203,9 @@ func verifyMailgun(_ context.Context, c *Case) Verdict {
 	}
 	if verdict := checkStamp(c.Request, stamp, signature.UnixSeconds, mailgunTolerance); !verdict.Accepted() {
 		return verdict
+	}
+	if !uniqueNames(document) {
+		return namedTwice()
 	}
 	if c.tokens != nil && !c.tokens.claim(c.Source.ID, token, c.Request.Body) {
 		return refuse(hub.RejectedSignatureInvalid, "The signature is right, but its token has come with another body before. Somebody has put a body of his own to a signature of Mailgun's.")
@@ -216,31 +219,40 @@ const maxAdyenItems = 128
 // verifyAdyen checks each item of a notification, whose signature covers some of
 // its members.
 func verifyAdyen(_ context.Context, c *Case) Verdict {
-	const where = "additionalData.hmacSignature of the item"
 	document := gjson.ParseBytes(c.Request.json(""))
-	items := document.Get("notificationItems").Array()
-	if len(items) == 0 || !document.IsObject() {
+	list := document.Get("notificationItems")
+	if !document.IsObject() || !list.IsArray() || !list.Get("0").Exists() {
 		return refuse(hub.RejectedSignatureMissing, "The body has no notificationItems, and Adyen signs those. Usually the request comes from somebody else, or from Adyen for Platforms, which is another provider.")
 	}
-	if len(items) > maxAdyenItems || !uniqueNames(document) {
-		return refuse(hub.RejectedSignatureInvalid, "The body has more items than Adyen sends, or names a member twice.")
+	var verdict Verdict
+	n := 0
+	list.ForEach(func(_, item gjson.Result) bool {
+		if n++; n > maxAdyenItems {
+			verdict = refuse(hub.RejectedSignatureInvalid, fmt.Sprintf("The notification has more than %d items.", maxAdyenItems))
+		} else {
+			verdict = verifyAdyenItem(c, n, item.Get("NotificationRequestItem"))
+		}
+		return verdict.Accepted()
+	})
+	if verdict.Accepted() && !uniqueNames(document) {
+		return namedTwice()
 	}
-	for i, item := range items {
-		item = item.Get("NotificationRequestItem")
-		text := item.Get("additionalData.hmacSignature")
-		if text.Type != gjson.String || text.Str == "" {
-			return refuse(hub.RejectedSignatureMissing, fmt.Sprintf(
-				"Item %d of the notification has no additionalData.hmacSignature. Usually no HMAC key has been generated for the webhook at Adyen.", i+1))
-		}
-		parsed, err := signature.Plain("", signature.Base64).Parse(text.Str)
-		if err != nil {
-			return malformed(where+" "+strconv.Itoa(i+1), text.Str, err)
-		}
-		if verdict := checkAny(c, where+" "+strconv.Itoa(i+1), signature.SHA256, parsed, adyenContents(item)...); !verdict.Accepted() {
-			return verdict
-		}
+	return verdict
+}
+
+// verifyAdyenItem checks the n-th item of a notification.
+func verifyAdyenItem(c *Case, n int, item gjson.Result) Verdict {
+	where := "additionalData.hmacSignature of item " + strconv.Itoa(n)
+	text := item.Get("additionalData.hmacSignature")
+	if text.Type != gjson.String || text.Str == "" {
+		return refuse(hub.RejectedSignatureMissing, fmt.Sprintf(
+			"Item %d of the notification has no additionalData.hmacSignature. Usually no HMAC key has been generated for the webhook at Adyen.", n))
 	}
-	return Verdict{}
+	parsed, err := signature.Plain("", signature.Base64).Parse(text.Str)
+	if err != nil {
+		return malformed(where, text.Str, err)
+	}
+	return checkAny(c, where, signature.SHA256, parsed, adyenContents(item)...)
 }
 
 var adyenFields = [...]string{"pspReference", "originalReference", "merchantAccountCode", "merchantReference", "amount.value", "amount.currency", "eventCode", "success"}
