@@ -157,9 +157,13 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	}
 	metrics.Gauge("hookgraph_stream_readers", "Live streams that this node serves.", func() float64 { return float64(tail.Readers()) })
 
-	door := receive.New(receive.Config{Store: st, Expressions: matcher, Clock: clock, Logger: logger, PublicURL: h.url, Observe: metrics.Received})
+	// Certificates and keys of vendors are fetched through the guard, like all else.
+	providers := webhook.Presets().Fetching(outbound.NewTransport(guard, outbound.TransportOptions{}))
+	door := receive.New(receive.Config{
+		Store: st, Expressions: matcher, Providers: providers, Clock: clock, Logger: logger, PublicURL: h.url, Observe: metrics.Received,
+	})
 	catalogue := registry.New(registry.Config{
-		Store: st, Providers: webhook.Presets(), Expressions: matcher, CheckURL: guard.CheckURL, Clock: clock,
+		Store: st, Providers: providers, Expressions: matcher, CheckURL: guard.CheckURL, Clock: clock,
 	})
 	if err := catalogue.EnsureBuiltIn(ctx); err != nil {
 		return nil, fmt.Errorf("make the built-in source: %w", err)

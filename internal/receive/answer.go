@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -29,6 +30,7 @@ const (
 type answer struct {
 	status      int
 	contentType string
+	header      http.Header // what a handshake needs besides
 	body        []byte
 	retryAfter  time.Duration // 0: not said
 	allow       string        // "": not said
@@ -38,6 +40,7 @@ type answer struct {
 
 func (a answer) write(w http.ResponseWriter) {
 	h := w.Header()
+	maps.Copy(h, a.header)
 	if a.contentType != "" {
 		h.Set("Content-Type", a.contentType)
 	}
@@ -146,5 +149,5 @@ func acknowledge(src *hub.Source, receipt hub.Receipt) answer {
 
 // answerHandshake is the answer to a provider that asks whether this is ours.
 func answerHandshake(h webhook.Answer) answer {
-	return answer{status: h.Status, contentType: h.ContentType, body: h.Body, result: resultHandshake}
+	return answer{status: h.Status, contentType: h.ContentType, header: h.Header, body: h.Body, result: resultHandshake}
 }

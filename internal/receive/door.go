@@ -149,8 +149,10 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		return d.refuse(ctx, src, req, verdict)
 	}
 	if !carriesEvent(r.Method) {
-		if handshake, asked := d.adapter.Handshake(src, req, false); asked && asks(r.Method) {
-			return answerHandshake(handshake)
+		if asks(r.Method) {
+			if handshake, asked := d.adapter.Handshake(ctx, src, req, false); asked {
+				return d.shake(ctx, src, req, handshake)
+			}
 		}
 		return d.refuse(ctx, src, req, webhook.Verdict{Reason: hub.RejectedMethod, Detail: "The method was " + methodText(r.Method) + "; events come by POST, PUT or PATCH."})
 	}
@@ -165,14 +167,14 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		}
 		return refused
 	}
-	if handshake, asked := d.adapter.Handshake(src, req, false); asked {
-		return answerHandshake(handshake)
+	if handshake, asked := d.adapter.Handshake(ctx, src, req, false); asked {
+		return d.shake(ctx, src, req, handshake)
 	}
-	if verdict := d.adapter.Verify(src, req); !verdict.Accepted() {
+	if verdict := d.adapter.Verify(ctx, src, req); !verdict.Accepted() {
 		return d.refuse(ctx, src, req, verdict)
 	}
-	if handshake, asked := d.adapter.Handshake(src, req, true); asked {
-		return answerHandshake(handshake)
+	if handshake, asked := d.adapter.Handshake(ctx, src, req, true); asked {
+		return d.shake(ctx, src, req, handshake)
 	}
 	extracted, verdict := d.adapter.Extract(src, req, webhook.Extracted{})
 	if !verdict.Accepted() {
@@ -180,7 +182,7 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	}
 	event := newEvent(src, extracted, req.ReceivedAt)
 	event.ContentType = hub.ValidText(req.Header.Get("Content-Type"))
-	event.Payload = &hub.Payload{Body: req.Body, Headers: redact(src, req), Query: validQuery(req.RawQuery)}
+	event.Payload = &hub.Payload{Body: req.Body, Headers: redact(src, req), Query: validQuery(webhook.RedactQuery(src, req.RawQuery))}
 	receipts, err := d.Receive(ctx, []*hub.Event{event})
 	if err != nil {
 		return d.unavailable(ctx, src, err)
@@ -207,6 +209,17 @@ func newEvent(src *hub.Source, e webhook.Extracted, receivedAt time.Time) *hub.E
 		OccurredAt:  e.OccurredAt,
 		ReceivedAt:  receivedAt,
 	}
+}
+
+// shake answers a handshake, and keeps what it asks of the operator.
+func (d *Door) shake(ctx context.Context, src *hub.Source, req *webhook.Request, h webhook.Answer) answer {
+	if !h.Refusal.Accepted() {
+		return d.refuse(ctx, src, req, h.Refusal)
+	}
+	if !h.Note.Accepted() {
+		d.refuse(ctx, src, req, h.Note)
+	}
+	return answerHandshake(h)
 }
 
 // refuse records why a request is refused and returns what its sender is told.
@@ -252,10 +265,7 @@ func (d *Door) unavailable(ctx context.Context, src *hub.Source, err error) answ
 
 // redact lists a request's headers as they may be stored.
 func redact(src *hub.Source, req *webhook.Request) []hub.Header {
-	if v := src.Verification; v != nil && v.APIKey != nil {
-		return hub.Redact(req.Headers(), v.APIKey.Header)
-	}
-	return hub.Redact(req.Headers())
+	return hub.Redact(req.Headers(), webhook.CredentialHeaders(src)...)
 }
 
 // carriesEvent reports whether a method is one by which providers send events.

@@ -266,18 +266,18 @@ func TestHandshakes(t *testing.T) {
 	t.Parallel()
 	table := webhook.NewTable(webhook.Provider{
 		Name: "asker",
-		Verify: func(_ *hub.Source, r *webhook.Request) webhook.Verdict {
-			if r.Header.Get("X-Ok") == "" {
+		Verify: func(_ context.Context, c *webhook.Case) webhook.Verdict {
+			if c.Request.Header.Get("X-Ok") == "" {
 				return webhook.Verdict{Reason: hub.RejectedSignatureInvalid, Detail: "no"}
 			}
 			return webhook.Verdict{}
 		},
 		Handshakes: []webhook.Handshake{
-			{Title: "challenge", Answer: func(_ *hub.Source, r *webhook.Request) (webhook.Answer, bool) {
-				return webhook.Answer{Status: 200, ContentType: "text/plain", Body: []byte("echo")}, r.RawQuery == "challenge"
+			{Title: "challenge", Answer: func(_ context.Context, c *webhook.Case) (webhook.Answer, bool) {
+				return webhook.Answer{Status: 200, ContentType: "text/plain", Body: []byte("echo")}, c.Request.RawQuery == "challenge"
 			}},
-			{Title: "ping", Signed: true, Answer: func(_ *hub.Source, r *webhook.Request) (webhook.Answer, bool) {
-				return webhook.Answer{Status: 204}, string(r.Body) == "ping"
+			{Title: "ping", Signed: true, Answer: func(_ context.Context, c *webhook.Case) (webhook.Answer, bool) {
+				return webhook.Answer{Status: 204}, string(c.Request.Body) == "ping"
 			}},
 		},
 	})

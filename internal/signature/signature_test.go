@@ -180,6 +180,7 @@ func TestTimestamps(t *testing.T) {
 	at := time.Date(2021, 2, 25, 15, 2, 10, 0, time.UTC)
 	for form, text := range map[signature.TimeForm]string{
 		signature.UnixSeconds: "1614265330", signature.UnixMillis: "1614265330000", signature.RFC3339: "2021-02-25T16:02:10+01:00",
+		signature.UnixFraction: "1614265330.000", signature.NoZone: "2021-02-25T15:02:10.0",
 	} {
 		if got, err := form.Parse(text); err != nil || !got.Equal(at) {
 			t.Errorf("%s: %v, %v; want %v", form, got, err, at)
@@ -191,6 +192,18 @@ func TestTimestamps(t *testing.T) {
 				t.Errorf("%s reads %q as %v", form, text, got)
 			}
 		}
+	}
+	for form, texts := range map[signature.TimeForm][]string{
+		signature.UnixFraction: {"", ".5", "1.-5", "1.5.5", "1.0000000001", "1e9", "-1.5"}, signature.NoZone: {"", "2021-02-25T15:02:10+01:00", "2021-02-25T15:02:10Z"},
+	} {
+		for _, text := range texts {
+			if got, err := form.Parse(text); err == nil {
+				t.Errorf("%s reads %q as %v", form, text, got)
+			}
+		}
+	}
+	if got, err := signature.UnixFraction.Parse("1614265330.25"); err != nil || !got.Equal(at.Add(250*time.Millisecond)) {
+		t.Errorf("a quarter of a second: %v, %v", got, err)
 	}
 	for _, c := range []struct {
 		offset time.Duration

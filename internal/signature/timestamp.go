@@ -3,6 +3,7 @@ package signature
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,6 +15,10 @@ const (
 	UnixSeconds TimeForm = "UNIX_SECONDS"
 	UnixMillis  TimeForm = "UNIX_MILLISECONDS"
 	RFC3339     TimeForm = "RFC_3339"
+	// UnixFraction is seconds with a fraction, as some write the time in JSON.
+	UnixFraction TimeForm = "UNIX_SECONDS_FRACTION"
+	// NoZone is RFC 3339 without its zone, which is UTC.
+	NoZone TimeForm = "RFC_3339_WITHOUT_ZONE"
 )
 
 // ErrTimestamp is returned for a timestamp that cannot be read.
@@ -25,12 +30,18 @@ const maxTimestampLength = 14
 
 // Parse reads a timestamp. Digits are digits alone: no sign, blank or fraction.
 func (f TimeForm) Parse(text string) (time.Time, error) {
+	if f == NoZone {
+		f, text = RFC3339, text+"Z"
+	}
 	if f == RFC3339 {
 		at, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
 			return time.Time{}, ErrTimestamp
 		}
 		return at.UTC(), nil
+	}
+	if f == UnixFraction {
+		return parseFraction(text)
 	}
 	if text == "" || len(text) > maxTimestampLength {
 		return time.Time{}, ErrTimestamp
@@ -52,9 +63,23 @@ func (f TimeForm) Parse(text string) (time.Time, error) {
 		return time.Unix(n, 0).UTC(), nil
 	case UnixMillis:
 		return time.UnixMilli(n).UTC(), nil
-	case RFC3339:
+	case RFC3339, NoZone, UnixFraction:
 	}
 	return time.Time{}, ErrTimestamp
+}
+
+// parseFraction reads digits, a point and at most nine digits more.
+func parseFraction(text string) (time.Time, error) {
+	whole, fraction, _ := strings.Cut(text, ".")
+	at, err := UnixSeconds.Parse(whole)
+	if err != nil || len(fraction) > 9 || strings.Trim(fraction, "0123456789") != "" {
+		return time.Time{}, ErrTimestamp
+	}
+	nanos, err := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+	if err != nil {
+		return time.Time{}, ErrTimestamp
+	}
+	return at.Add(time.Duration(nanos)), nil
 }
 
 // Within reports whether a signed time is at most tolerance away from now, on

@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"context"
+
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -8,11 +10,12 @@ import (
 type Adapter struct {
 	table       *Table
 	expressions Expressions
+	tokens      *tokens
 }
 
 // New makes an adapter over a table of providers.
 func New(table *Table, expressions Expressions) *Adapter {
-	return &Adapter{table: table, expressions: expressions}
+	return &Adapter{table: table, expressions: expressions, tokens: newTokens()}
 }
 
 // Admit checks what can be checked before the body is read: the network a
@@ -26,8 +29,12 @@ func (a *Adapter) Admit(src *hub.Source, r *Request) Verdict {
 
 // Verify checks that a request that was admitted comes from whom it should. A
 // source without any check accepts it only where it says so aloud.
-func (a *Adapter) Verify(src *hub.Source, r *Request) Verdict {
-	if !src.Verified() {
+func (a *Adapter) Verify(ctx context.Context, src *hub.Source, r *Request) Verdict {
+	p, found := a.table.Lookup(src.Provider)
+	// A source that allows unverified requests may name a provider for its rules
+	// alone: then it has nothing to verify with.
+	keyed := len(src.Secrets) > 0 || found && p.keyed(src)
+	if !src.Verified() && !keyed {
 		if src.AllowUnverified {
 			return Verdict{}
 		}
@@ -44,15 +51,14 @@ func (a *Adapter) Verify(src *hub.Source, r *Request) Verdict {
 			return basic(v.Basic, src, r)
 		}
 	}
-	if src.Provider == "" || src.AllowUnverified && len(src.Secrets) == 0 {
+	if src.Provider == "" || src.AllowUnverified && !keyed {
 		return Verdict{} // the network alone is checked, and Admit has done it
 	}
-	p, found := a.table.Lookup(src.Provider)
 	if !found {
 		return refuse(hub.RejectedSignatureInvalid, "This hub does not know the source's provider "+src.Provider+".")
 	}
 	if p.Verify != nil {
-		return p.Verify(src, r)
+		return p.Verify(ctx, a.caseOf(p, src, r))
 	}
 	return p.Scheme.verify(p, src, r)
 }
@@ -60,7 +66,7 @@ func (a *Adapter) Verify(src *hub.Source, r *Request) Verdict {
 // Handshake answers a request that is a handshake of the source's provider.
 // Verified says whether the request has passed Verify: a handshake that the
 // provider signs is answered only then, any other only before.
-func (a *Adapter) Handshake(src *hub.Source, r *Request, verified bool) (Answer, bool) {
+func (a *Adapter) Handshake(ctx context.Context, src *hub.Source, r *Request, verified bool) (Answer, bool) {
 	p, found := a.table.Lookup(src.Provider)
 	if !found {
 		return Answer{}, false
@@ -69,9 +75,13 @@ func (a *Adapter) Handshake(src *hub.Source, r *Request, verified bool) (Answer,
 		if h.Signed != verified {
 			continue
 		}
-		if answer, asked := h.Answer(src, r); asked {
+		if answer, asked := h.Answer(ctx, a.caseOf(p, src, r)); asked {
 			return answer, true
 		}
 	}
 	return Answer{}, false
+}
+
+func (a *Adapter) caseOf(p *Provider, src *hub.Source, r *Request) *Case {
+	return &Case{Source: src, Request: r, Provider: p, remote: a.table.remote, tokens: a.tokens}
 }

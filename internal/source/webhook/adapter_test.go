@@ -48,7 +48,7 @@ func TestDeclarations(t *testing.T) {
 		}
 	}
 	a := newAdapter(t, table)
-	if verdict := a.Verify(source, request()); !verdict.Accepted() {
+	if verdict := a.Verify(t.Context(), source, request()); !verdict.Accepted() {
 		t.Fatalf("%+v", verdict)
 	}
 	got, verdict := a.Extract(source, request(), webhook.Extracted{})
@@ -71,13 +71,13 @@ func TestDeclarations(t *testing.T) {
 	} {
 		r := request()
 		c.change(r)
-		if verdict := a.Verify(source, r); verdict.Reason != c.want || verdict.Detail == "" {
+		if verdict := a.Verify(t.Context(), source, r); verdict.Reason != c.want || verdict.Detail == "" {
 			t.Errorf("%s: %+v, want %s", name, verdict, c.want)
 		}
 	}
 	gone := *source
 	gone.Provider = "gone"
-	if verdict := a.Verify(&gone, request()); verdict.Reason != hub.RejectedSignatureInvalid {
+	if verdict := a.Verify(t.Context(), &gone, request()); verdict.Reason != hub.RejectedSignatureInvalid {
 		t.Errorf("a provider that is gone from the table: %+v", verdict)
 	}
 }
@@ -113,7 +113,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				r := &webhook.Request{Header: c.header, Body: body, ReceivedAt: now}
-				if verdict := a.Verify(&c.source, r); !verdict.Accepted() {
+				if verdict := a.Verify(b.Context(), &c.source, r); !verdict.Accepted() {
 					b.Fatal(verdict.Detail)
 				}
 			}

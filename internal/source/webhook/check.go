@@ -84,17 +84,72 @@ func (c *check) provider(t *Table) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.src.ProviderConfig)) {
-		if !slices.ContainsFunc(p.Config, func(k ConfigKey) bool { return k.Name == name }) {
+		i := slices.IndexFunc(p.Config, func(k ConfigKey) bool { return k.Name == name })
+		if i < 0 {
 			c.add(hub.InputInvalid, p.Title+" has no such setting", "providerConfig", name)
+			continue
+		}
+		check := p.Config[i].Check
+		if check == nil {
+			check = checkSetting
+		}
+		if problem := check(c.src.ProviderConfig[name]); problem != "" {
+			c.add(hub.InputInvalid, problem, "providerConfig", name)
 		}
 	}
-	if p.Scheme == nil {
-		return
-	}
-	if len(c.src.Secrets) == 0 && !c.src.AllowUnverified {
+	if len(c.src.Secrets) == 0 && !p.SecretsOptional && !c.src.AllowUnverified {
 		c.add(hub.InputRequired, p.Title+" signs with a secret: "+p.SecretHint, "secrets")
 	}
-	c.secrets(p.Scheme.Key)
+	c.secrets(p.key())
+	if p.Fetches != "" && t.remote == nil && c.src.ProviderConfig[p.Fetches] == nil && !c.src.AllowUnverified {
+		c.add(hub.InputRequired, "this hub is not set up to fetch anything from "+p.Title+"; pin what it verifies with here", "providerConfig", p.Fetches)
+		return
+	}
+	if p.Check != nil && !c.src.AllowUnverified {
+		if field, problem := p.Check(c.src); problem != "" {
+			c.add(hub.InputRequired, problem, field...)
+		}
+	}
+}
+
+// maxSettingBytes bounds a text of providerConfig; a chain of certificates is the longest.
+const maxSettingBytes = 16 << 10
+
+// checkSetting is the check of a setting that is any text.
+func checkSetting(value any) string {
+	text, ok := value.(string)
+	switch {
+	case !ok || text == "":
+		return "this setting is a text and not empty"
+	case len(text) > maxSettingBytes:
+		return fmt.Sprintf("this setting is at most %d bytes long", maxSettingBytes)
+	case strings.TrimSpace(text) != text:
+		return "this setting has blanks around it; usually they were copied by mistake"
+	}
+	return ""
+}
+
+// checkEach makes the check of a setting that is one text or a list of them.
+func checkEach(check func(text string) string) func(any) string {
+	return func(value any) string {
+		texts := []any{value}
+		if list, isList := value.([]any); isList {
+			texts = list
+		}
+		if len(texts) == 0 || len(texts) > hub.MaxSecrets {
+			return fmt.Sprintf("this setting is a text, or a list of 1 to %d", hub.MaxSecrets)
+		}
+		for _, item := range texts {
+			text, ok := item.(string)
+			if !ok || text == "" || len(text) > maxSettingBytes {
+				return fmt.Sprintf("this setting is a text, or a list of them, each at most %d bytes long", maxSettingBytes)
+			}
+			if problem := check(text); problem != "" {
+				return problem
+			}
+		}
+		return ""
+	}
 }
 
 func (c *check) verification(v *hub.Verification) {

@@ -107,18 +107,28 @@ func TestCheckSource(t *testing.T) {
 
 func TestPresets(t *testing.T) {
 	t.Parallel()
-	var names []string
+	names := map[string]bool{}
 	for _, p := range webhook.Presets().Providers() {
-		names = append(names, p.Name)
-		if p.Title == "" || !strings.HasPrefix(p.DocsURL, "https://") || p.SecretHint == "" || (p.Scheme == nil) == (p.Verify == nil) {
+		names[p.Name] = true
+		if p.Title == "" || !strings.HasPrefix(p.DocsURL, "https://") || p.SecretHint == "" || (p.Scheme == nil) == (p.Verify == nil) || (p.Verify == nil) == (p.Method != "") {
 			t.Errorf("the row %s is not whole: %+v", p.Name, p)
 		}
 		if found, ok := webhook.Presets().Lookup(p.Name); !ok || found != p {
 			t.Errorf("%s is not found by its name", p.Name)
 		}
 	}
-	if want := []string{"github", "standard-webhooks", "stripe"}; !slices.Equal(names, want) {
-		t.Errorf("presets are %q, want %q", names, want)
+	// The names of the public contract.
+	for name := range strings.FieldsSeq(`stripe github gitlab gitlab-signing-token bitbucket shopify slack twilio twilio-json sendgrid mailgun
+		postmark paypal square adyen adyen-platforms mollie-nextgen paddle lemon-squeezy zoom discord meta linear notion hubspot intercom zendesk
+		typeform calendly docusign dropbox trello aws-sns azure-eventgrid cloudevents telegram standard-webhooks standard-webhooks-v1a svix resend
+		openai coinbase-commerce plaid xero okta workos gocardless razorpay line mux`) {
+		if !names[name] {
+			t.Errorf("there is no preset %s", name)
+		}
+		delete(names, name)
+	}
+	if len(names) > 0 {
+		t.Errorf("presets besides the contract's: %v", names)
 	}
 	if _, found := webhook.Presets().Lookup(""); found {
 		t.Error("no name is a provider")

@@ -10,3 +10,5 @@
 // The package judges requests that are in memory. Reading them, storing what
 // comes of them and answering the sender is the work of package receive.
 package webhook
+
+//go:generate go test -run ^TestProvidersPage$ -update .

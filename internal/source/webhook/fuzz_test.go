@@ -24,9 +24,6 @@ func fuzzSources() []*hub.Source {
 	expression := hmac("SHA256", "HEX", "")
 	expression.HMAC.SignedContent, expression.HMAC.Timestamp = `bytes(headers["x-time"]) + raw`, `headers["x-time"]`
 	sources := []*hub.Source{
-		{Provider: "standard-webhooks"},
-		{Provider: "github"},
-		{Provider: "stripe"},
 		{Verification: hmac("SHA1", "HEX", "sha1=")},
 		{Verification: hmac("SHA512", "BASE64", "")},
 		{Verification: expression},
@@ -37,7 +34,30 @@ func fuzzSources() []*hub.Source {
 	for _, s := range sources {
 		s.Slug, s.Kind, s.Secrets = "acme", hub.SourceWebhook, secrets
 	}
+	for _, s := range samples() {
+		src := s.source()
+		if len(src.Secrets) > 0 && s.provider != "adyen" && s.provider != "adyen-platforms" {
+			src.Secrets = secrets
+		}
+		if s.provider == "okta" || s.provider == "postmark" {
+			src.ProviderConfig = map[string]any{"authHeader": "X-Sig", "username": "acme"}
+			src.Secrets = secrets
+		}
+		sources = append(sources, src)
+	}
 	return sources
+}
+
+// fuzzHeaders are the headers that verification reads, by what they hold.
+func fuzzHeaders() (values, times []string) {
+	values = []string{"X-Sig", "Authorization"}
+	for _, s := range samples() {
+		if s.header != "" {
+			values = append(values, s.header)
+		}
+		times = append(times, s.others...)
+	}
+	return values, times
 }
 
 // FuzzVerify states that nobody gets in without the secret, whatever the headers
@@ -55,21 +75,28 @@ func FuzzVerify(f *testing.F) {
 		{"", "x", "Basic YWNtZTpwYXNz", ""},
 		{"", "-1", "Basic YWNtZTo=", ""},
 		{"", "", "Bearer ", ""},
+		{"bodySHA256=00", "2026-03-14T15:09:26Z", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", snsBody},
+		{"", "SHA256withRSA", "v1a,AAAA", adyenBody},
+		{"", "1773500966000", "eyJhbGciOiJFUzI1NiIsImtpZCI6ImtleS0xIn0.e30.AAAA", `{"signature":{"timestamp":"1773500966","token":"x","signature":"00"}}`},
 		{"a.b", "1773500966.", "v1," + strings.Repeat("A", 9000), ""},
 	} {
 		f.Add(seed.id, seed.time, seed.value, []byte(seed.body))
 	}
 	a, sources := newAdapter(f, webhook.Presets()), fuzzSources()
+	values, times := fuzzHeaders()
 	f.Fuzz(func(t *testing.T, id, time, value string, body []byte) {
 		for _, src := range sources {
 			header := http.Header{}
-			for _, name := range []string{"Webhook-Signature", "X-Hub-Signature-256", "Stripe-Signature", "X-Sig", "Authorization"} {
+			for _, name := range times {
+				header.Set(name, time)
+			}
+			for _, name := range values {
 				header.Set(name, value)
 			}
 			header.Set("Webhook-Id", id)
 			header.Set("Webhook-Timestamp", time)
 			header.Set("X-Time", time)
-			verdict := a.Verify(src, &webhook.Request{Method: "POST", Header: header, Body: body, ReceivedAt: now})
+			verdict := a.Verify(t.Context(), src, &webhook.Request{Method: "POST", Target: "/in/acme?" + id, RawQuery: id, Header: header, Body: body, ReceivedAt: now})
 			if verdict.Accepted() || verdict.Detail == "" || !utf8.ValidString(verdict.Detail) {
 				t.Fatalf("%+v: %+v", src, verdict)
 			}
@@ -96,11 +123,16 @@ func FuzzExtract(f *testing.F) {
 		f.Add(seed.contentType, seed.value, []byte(seed.body))
 	}
 	a := newAdapter(f, webhook.Presets())
+	providers := []string{""}
+	for _, s := range samples() {
+		providers = append(providers, s.provider)
+		f.Add("application/json", s.want.Type, []byte(s.body))
+	}
 	f.Fuzz(func(t *testing.T, contentType, value string, body []byte) {
-		for _, provider := range []string{"", "standard-webhooks", "github", "stripe"} {
+		for _, provider := range providers {
 			src := &hub.Source{Slug: "acme", Kind: hub.SourceWebhook, Provider: provider, AllowUnverified: true}
 			header := http.Header{}
-			for _, name := range []string{"Webhook-Id", "X-Github-Event", "X-Github-Delivery"} {
+			for _, name := range []string{"Webhook-Id", "X-Github-Event", "X-Github-Delivery", "Ce-Id", "Ce-Source", "Ce-Type", "Ce-Time", "Plaid-Verification", "X-Shopify-Triggered-At", "Linear-Event"} {
 				header.Set(name, value)
 			}
 			header.Set("Content-Type", contentType)
@@ -147,6 +179,39 @@ func FuzzNetworks(f *testing.F) {
 		if prefix, err := netip.ParsePrefix(network); err == nil && saved {
 			if verdict := a.Admit(src, &webhook.Request{Peer: prefix.Addr()}); !verdict.Accepted() {
 				t.Fatalf("%q does not hold its own address", network)
+			}
+		}
+	})
+}
+
+// FuzzHandshakes states that what is asked by whoever it is gets a bounded answer
+// that browsers do not take for a page, or none.
+func FuzzHandshakes(f *testing.F) {
+	for _, seed := range []struct{ method, query, value, body string }{
+		{"GET", "hub.mode=subscribe&hub.verify_token=x&hub.challenge=1", "", ""},
+		{"GET", "challenge=%00%ff", "a\"b", ""},
+		{"OPTIONS", "", "b.example", ""},
+		{"HEAD", ";;&=&%", "", ""},
+		{"POST", "", "", `[{"eventType":"Microsoft.EventGrid.SubscriptionValidationEvent","data":{"validationCode":"512d"}}]`},
+		{"POST", "", "", `{"verification_token":"x"}`},
+		{"POST", "", "", `{"type":1,"event":"endpoint.url_validation","payload":{"plainToken":"\ud800"},"events":[],"challenge":"x"}`},
+		{"POST", "", "", `{"type":"url_verification","challenge":"x"}`},
+	} {
+		f.Add(seed.method, seed.query, seed.value, []byte(seed.body))
+	}
+	a, sources := newAdapter(f, webhook.Presets()), fuzzSources()
+	f.Fuzz(func(t *testing.T, method, query, value string, body []byte) {
+		for _, src := range sources {
+			r := &webhook.Request{Method: method, Target: "/in/acme?" + query, RawQuery: query, Body: body, ReceivedAt: now,
+				Header: http.Header{"X-Okta-Verification-Challenge": {value}, "Webhook-Request-Origin": {value}}}
+			for _, verified := range []bool{false, true} {
+				answer, asked := a.Handshake(t.Context(), src, r, verified)
+				if !asked || !answer.Refusal.Accepted() {
+					continue
+				}
+				if answer.Status < 200 || answer.Status > 299 || len(answer.Body) > 32<<10 || len(answer.Body) > 0 && answer.Header.Get("X-Content-Type-Options") != "nosniff" {
+					t.Fatalf("%s: %+v", src.Provider, answer)
+				}
 			}
 		}
 	})

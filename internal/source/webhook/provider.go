@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"cmp"
+	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -25,7 +27,20 @@ type Provider struct {
 	Scheme *Scheme
 	// Verify is the verification where a declaration cannot say it. It judges on
 	// raw bytes and answers whatever it is sent with a verdict.
-	Verify func(*hub.Source, *Request) Verdict
+	Verify func(context.Context, *Case) Verdict
+	// Method says in words how Verify does it, for the documentation.
+	Method string
+	// Key reads a secret for Verify; nil takes its characters as they are.
+	Key func(hub.Secret) ([]byte, error)
+	// SecretsOptional marks vendors whose key material is, or may be, in the
+	// configuration, and those that show the secret only after a handshake.
+	SecretsOptional bool
+	// Fetches is the key of the configuration that pins what Verify otherwise has
+	// to fetch from the vendor; "" where it fetches nothing.
+	Fetches string
+	// Check says what else is wrong with a source, by the path of the field and a
+	// sentence; nil where the configuration's own checks are enough.
+	Check func(src *hub.Source) (field []string, problem string)
 
 	// FormField is the field that holds the JSON document where the vendor may
 	// send it within a form.
@@ -38,11 +53,69 @@ type Provider struct {
 	Handshakes []Handshake
 }
 
+// Case is one request to one source, with what judging it may need.
+type Case struct {
+	Source   *hub.Source
+	Request  *Request
+	Provider *Provider
+
+	remote *remote // nil where nothing can be fetched
+	tokens *tokens // nil where tokens are not remembered
+}
+
 // ConfigKey is one key of a source's providerConfig.
 type ConfigKey struct {
 	Name     string
 	Meaning  string
 	Required bool
+	// Verifies marks the material that requests are verified with.
+	Verifies bool
+	// Check says what is wrong with a value, or ""; nil accepts any text.
+	Check func(value any) string
+}
+
+// settings returns the texts under a key of the configuration, which holds one or
+// a list of them.
+func settings(src *hub.Source, name string) []string {
+	switch value := src.ProviderConfig[name].(type) {
+	case string:
+		if value != "" {
+			return []string{value}
+		}
+	case []any:
+		texts := make([]string, 0, len(value))
+		for _, item := range value {
+			if text, ok := item.(string); ok && text != "" {
+				texts = append(texts, text)
+			}
+		}
+		return texts
+	case []string:
+		return value
+	}
+	return nil
+}
+
+// setting returns the text under a key of the configuration, or "".
+func setting(src *hub.Source, name string) string {
+	text, _ := src.ProviderConfig[name].(string)
+	return text
+}
+
+// key returns how the vendor's secrets are read.
+func (p *Provider) key() func(hub.Secret) ([]byte, error) {
+	switch {
+	case p.Scheme != nil:
+		return p.Scheme.Key
+	case p.Key != nil:
+		return p.Key
+	}
+	return textKey
+}
+
+// keyed reports whether the source's configuration holds material to verify with.
+func (p *Provider) keyed(src *hub.Source) bool {
+	return slices.ContainsFunc(p.Config, func(k ConfigKey) bool { return k.Verifies && src.ProviderConfig[k.Name] != nil })
 }
 
 // Scheme declares a signature by a keyed hash.
@@ -62,7 +135,11 @@ type Scheme struct {
 
 // Timestamp declares where a signed time stands and how old or young it may be.
 type Timestamp struct {
-	Header    string // "": within the signature header
+	Header string // "": within the signature header, or at the path
+	// Path is where in the JSON document the time is, which is signed with it. A
+	// document without one is not judged by time: nobody but the vendor could have
+	// left it out.
+	Path      string
 	Form      signature.TimeForm
 	Tolerance time.Duration
 }
@@ -99,12 +176,15 @@ func Literal(text string) Part { return Part{kind: partLiteral, text: []byte(tex
 // Rule finds a text in a request: the first of its places that holds one.
 type Rule []Place
 
-// Place is one place in a request: a header, a path in the JSON document (in
-// the syntax of gjson, names separated by dots), or what a function makes of it.
+// Place is one place in a request: a header, a field of a form, a path in the
+// JSON document (in the syntax of gjson, names separated by dots), or what a
+// function makes of it.
 type Place struct {
 	Header string
+	Form   string
 	Path   string
 	Func   func(*Provider, *Request) string
+	Says   string // what Func finds, for the documentation
 }
 
 // TimeRule finds a time in a request, written in one of the forms.
@@ -122,6 +202,8 @@ func (rule Rule) find(p *Provider, r *Request) string {
 			found = place.Func(p, r)
 		case place.Header != "":
 			found = r.Header.Get(place.Header)
+		case place.Form != "":
+			found = r.form().Get(place.Form)
 		default:
 			found = r.lookup(p.FormField, place.Path)
 		}
@@ -155,19 +237,33 @@ type Handshake struct {
 	// Signed handshakes are answered only after the request has been verified.
 	Signed bool
 	// Answer returns the answer, or false where the request is something else.
-	Answer func(*hub.Source, *Request) (Answer, bool)
+	Answer func(context.Context, *Case) (Answer, bool)
 }
 
 // Answer is what a handshake is answered with.
 type Answer struct {
 	Status      int
 	ContentType string
+	Header      http.Header // besides Content-Type
 	Body        []byte
+	// Refusal, where it refuses, stands instead of all the rest: the request is a
+	// handshake, and not one that this source answers.
+	Refusal Verdict
+	// Note, where it is set, is kept for the operator among the rejections, since
+	// the handshake asks something of people.
+	Note Verdict
 }
 
 // Table is a set of providers by name. It does not change once made.
 type Table struct {
-	rows map[string]*Provider
+	rows   map[string]*Provider
+	remote *remote
+}
+
+// Fetching returns the same table for a hub that can fetch certificates and keys
+// from vendors. The transport is trusted to keep calls off private networks.
+func (t *Table) Fetching(transport http.RoundTripper) *Table {
+	return &Table{rows: t.rows, remote: newRemote(transport)}
 }
 
 // NewTable makes a table of rows, whose names differ.

@@ -36,6 +36,7 @@ type Request struct {
 	inbound  *match.Inbound
 	document []byte
 	parsed   bool
+	fields   url.Values
 }
 
 // Headers lists Host and the other headers, these in the order of their names:
@@ -55,7 +56,7 @@ func (r *Request) inboundView() *match.Inbound {
 	return r.inbound
 }
 
-// json returns the JSON document that the body is, or that stands in the given
+// json returns the JSON document, an object or an array, that the body is, or that stands in the given
 // field of a form, and nil where there is none.
 func (r *Request) json(formField string) []byte {
 	if r.parsed {
@@ -71,11 +72,22 @@ func (r *Request) json(formField string) []byte {
 		document = []byte(form.Get(formField))
 	}
 	// Looking up a path in what is no JSON would find things that are not there.
-	if trimmed := bytes.TrimLeft(document, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '{' && validJSON(trimmed) {
+	if trimmed := bytes.TrimLeft(document, " \t\r\n"); len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') && validJSON(trimmed) {
 		r.document = trimmed
 	}
 	return r.document
 }
+
+// form returns the fields of a body that is a form; what cannot be parsed is left out.
+func (r *Request) form() url.Values {
+	if r.fields == nil && isForm(r.Header.Get("Content-Type")) {
+		r.fields, _ = url.ParseQuery(string(r.Body))
+	}
+	return r.fields
+}
+
+// publicURL is the URL that the outside has sent the request to.
+func (r *Request) publicURL() string { return r.PublicURL + r.Target }
 
 // maxQuickDepth is how deep gjson may recurse; encoding/json stops there as well.
 const maxQuickDepth = 10_000
@@ -97,7 +109,12 @@ func (r *Request) lookup(formField, path string) string {
 	if document == nil {
 		return ""
 	}
-	switch found := gjson.GetBytes(document, path); found.Type {
+	return textOf(gjson.GetBytes(document, path))
+}
+
+// textOf returns a string as it is and a number as it is written, else "".
+func textOf(found gjson.Result) string {
+	switch found.Type {
 	case gjson.String:
 		return found.Str
 	case gjson.Number:

@@ -39,6 +39,11 @@ func (s *Scheme) verify(p *Provider, src *hub.Source, r *Request) Verdict {
 	if s.Timestamp == nil {
 		return Verdict{}
 	}
+	if s.Timestamp.Path != "" {
+		if stamp = r.lookup("", s.Timestamp.Path); stamp == "" {
+			return Verdict{}
+		}
+	}
 	signed, err := s.Timestamp.Form.Parse(stamp)
 	if err != nil {
 		return refuse(hub.RejectedTimestamp, fmt.Sprintf(
@@ -74,7 +79,7 @@ func (s *Scheme) content(r *Request, id, stamp string) [][]byte {
 		case partMethod:
 			content[i] = []byte(r.Method)
 		case partURL:
-			content[i] = []byte(r.PublicURL + r.Target)
+			content[i] = []byte(r.publicURL())
 		}
 	}
 	return content
