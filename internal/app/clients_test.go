@@ -118,7 +118,7 @@ func runClient(t *testing.T, node, file string) {
 	}))
 	defer func() { cancel(); control.Close() }() // which waits for the handler, which waits for ctx
 
-	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", "--test-timeout=30000", "--test-force-exit", filepath.Base(file))
+	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", "--test-timeout=60000", "--test-force-exit", filepath.Base(file))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it takes the processes that it started along
 	cmd.WaitDelay = 5 * time.Second
 	cmd.Dir = filepath.Dir(file)

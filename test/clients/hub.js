@@ -79,12 +79,17 @@ export class Collector {
     this.#wake();
   }
 
-  /** Resolves with all items once the condition holds for them. */
+  /** Resolves with all items once the condition holds for them, which must not take long. */
   async until(condition) {
-    for (;;) {
-      if (condition(this.#items)) return [...this.#items];
-      if (this.#failure) throw this.#failure;
-      await new Promise((resolve) => this.#waiting.push(resolve));
+    const limit = setTimeout(() => this.fail(new Error(`still waiting, with ${this.#items.length} items: ${this.#items}`)), 20_000);
+    try {
+      for (;;) {
+        if (condition(this.#items)) return [...this.#items];
+        if (this.#failure) throw this.#failure;
+        await new Promise((resolve) => this.#waiting.push(resolve));
+      }
+    } finally {
+      clearTimeout(limit);
     }
   }
 
