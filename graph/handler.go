@@ -24,7 +24,8 @@ import (
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
 
-// Config is what the handler is made of. All interfaces must be given.
+// Config is what the handler is made of. All interfaces must be given, and what has
+// no default besides.
 type Config struct {
 	Store     Store
 	Registry  Registry
@@ -35,6 +36,9 @@ type Config struct {
 	// Authenticate returns who holds a bearer token, "" where none was sent; see
 	// transport.Config.
 	Authenticate func(ctx context.Context, token string) (*hub.Viewer, error)
+	// Fingerprint tells the secrets of sources and endpoints apart. It must not let
+	// anybody try guesses against what it returns.
+	Fingerprint func(hub.Secret) string
 
 	Logger *slog.Logger // silent if nil
 	// PublicURL is how the outside reaches this hub.
@@ -77,7 +81,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 	r := &Resolver{
 		store: cfg.Store, registry: cfg.Registry, publisher: cfg.Publisher, tail: cfg.Tail, matcher: cfg.Matcher,
 		providers: providers, logger: logger, inboundURL: inboundURL(cfg.PublicURL),
-		paths: paths,
+		fingerprint: cfg.Fingerprint, paths: paths,
 	}
 	executable := generated.NewExecutableSchema(generated.Config{
 		Schema: Schema(), Resolvers: r,

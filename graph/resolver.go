@@ -74,22 +74,23 @@ type Matcher interface {
 
 // Resolver holds what the resolvers depend on.
 type Resolver struct {
-	store      Store
-	registry   Registry
-	publisher  Publisher
-	tail       Tail
-	matcher    Matcher
-	providers  []*model.Provider
-	logger     *slog.Logger
-	inboundURL string
-	paths      *lru.Cache[string, *jsonpath.Path] // parsed ones by their text
+	store       Store
+	registry    Registry
+	publisher   Publisher
+	tail        Tail
+	matcher     Matcher
+	providers   []*model.Provider
+	logger      *slog.Logger
+	inboundURL  string
+	fingerprint func(hub.Secret) string
+	paths       *lru.Cache[string, *jsonpath.Path] // parsed ones by their text
 }
 
 // snapshot returns what lies in memory as it stands now.
 func (r *Resolver) snapshot() *model.Snapshot {
 	return &model.Snapshot{
 		Configuration: r.store.Configuration(), Health: r.store.Health,
-		InboundURL: r.inboundURL,
+		InboundURL: r.inboundURL, Fingerprint: r.fingerprint,
 	}
 }
 

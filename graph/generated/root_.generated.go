@@ -630,7 +630,10 @@ enum SigningScheme {
 type SigningSecret {
   "Begins with ` + "`" + `sec_` + "`" + `."
   id: ID!
-  "Twelve hexadecimal characters to tell secrets apart: the start of the secret's SHA-256."
+  """
+  Twelve hexadecimal characters to tell secrets apart, keyed by the hub's own secret key: they change with that
+  key, and nobody can try guesses against them.
+  """
   fingerprint: String!
   "When it was made or given."
   createdAt: DateTime!
@@ -1123,7 +1126,10 @@ type Source implements Node {
   verified: Boolean!
   "Whether it takes what nobody has verified."
   allowUnverified: Boolean!
-  "Twelve hexadecimal characters for each secret, to tell them apart, in the order they are tried. Never the secrets."
+  """
+  Twelve hexadecimal characters for each secret, to tell them apart, in the order they are tried. Keyed by the
+  hub's own secret key: they change with that key, and nobody can try guesses against them.
+  """
   secretFingerprints: [String!]!
   "CEL for the event type; null takes the preset's rule."
   eventType: String

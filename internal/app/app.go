@@ -157,7 +157,7 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	}
 	metrics.Gauge("hookgraph_stream_readers", "Live streams that this node serves.", func() float64 { return float64(tail.Readers()) })
 
-	door := receive.New(receive.Config{Store: st, Expressions: matcher, Clock: clock, Logger: logger, PublicURL: h.url, Observe: metrics.Received})
+	door := receive.New(receive.Config{Store: st, Expressions: matcher, Clock: clock, Logger: logger, PublicURL: h.url, Fingerprint: keyring.Fingerprint, Observe: metrics.Received})
 	catalogue := registry.New(registry.Config{
 		Store: st, Providers: webhook.Presets(), Expressions: matcher, CheckURL: guard.CheckURL, Clock: clock,
 	})
@@ -168,7 +168,7 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	development := cfg.Environment == config.Development
 	api, err := graph.NewHandler(graph.Config{
 		Store: st, Registry: catalogue, Publisher: door, Tail: tail, Matcher: matcher,
-		Authenticate: authenticator.Authenticate, Logger: logger, PublicURL: h.url, Development: development,
+		Authenticate: authenticator.Authenticate, Fingerprint: keyring.Fingerprint, Logger: logger, PublicURL: h.url, Development: development,
 	})
 	if err != nil {
 		return nil, err
