@@ -30,6 +30,7 @@ type Config struct {
 	Store     Store
 	Registry  Registry
 	Publisher Publisher
+	Keys      Keys
 	Tail      Tail
 	Matcher   Matcher
 	Providers *webhook.Table // the presets of webhook sources; all there are if nil
@@ -79,7 +80,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	r := &Resolver{
-		store: cfg.Store, registry: cfg.Registry, publisher: cfg.Publisher, tail: cfg.Tail, matcher: cfg.Matcher,
+		store: cfg.Store, registry: cfg.Registry, publisher: cfg.Publisher, keys: cfg.Keys, tail: cfg.Tail, matcher: cfg.Matcher,
 		providers: providers, logger: logger, inboundURL: inboundURL(cfg.PublicURL),
 		fingerprint: cfg.Fingerprint, paths: paths,
 	}
@@ -126,7 +127,8 @@ func Schema() *ast.Schema {
 	return &schema
 }
 
-// hasScope is the directive @hasScope: the one place where scopes are checked.
+// hasScope is the directive @hasScope: the one place where the scopes of fields are
+// checked.
 func hasScope(ctx context.Context, _ any, next graphql.Resolver, scope hub.Scope) (any, error) {
 	if !hub.ViewerFromContext(ctx).Can(scope) {
 		return nil, forbidden(scope)

@@ -99,7 +99,7 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 	door := receive.New(receive.Config{Store: b.store, Expressions: matcher, Fingerprint: keyring.Fingerprint})
 	authenticator := auth.New(b.store, operatorKey, hub.SystemClock{}, discard)
 	cfg := graph.Config{
-		Store: b.store, Registry: configured, Publisher: door, Tail: b.tail, Matcher: matcher,
+		Store: b.store, Registry: configured, Publisher: door, Keys: auth.NewIssuer(b.store, hub.SystemClock{}, discard), Tail: b.tail, Matcher: matcher,
 		Authenticate: authenticator.Authenticate, Fingerprint: keyring.Fingerprint, PublicURL: "https://hub.example",
 	}
 	for _, c := range change {

@@ -167,7 +167,7 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	authenticator := auth.New(st, cfg.OperatorKey, clock, logger)
 	development := cfg.Environment == config.Development
 	api, err := graph.NewHandler(graph.Config{
-		Store: st, Registry: catalogue, Publisher: door, Tail: tail, Matcher: matcher,
+		Store: st, Registry: catalogue, Publisher: door, Keys: auth.NewIssuer(st, clock, logger), Tail: tail, Matcher: matcher,
 		Authenticate: authenticator.Authenticate, Fingerprint: keyring.Fingerprint, Logger: logger, PublicURL: h.url, Development: development,
 	})
 	if err != nil {
