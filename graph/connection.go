@@ -42,6 +42,10 @@ func attemptConnection(s hub.Slice[*model.Attempt], count func(context.Context) 
 	}, counter(count))
 }
 
+func apiKeyConnection(s hub.Slice[*model.APIKey], count func(context.Context) (int, error)) *model.APIKeyConnection {
+	return model.NewConnection(s, func(k *model.APIKey) string { return page.APIKeys.Cursor(k.ID) }, counter(count))
+}
+
 // configured makes a page of what lies in memory: the items that fit, newest first.
 func configured[R, N any](
 	all map[string]R, fits func(R) bool, id func(R) string, order page.Order, arguments page.Arguments,

@@ -24,17 +24,22 @@ import (
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
 
-// Config is what the handler is made of. All interfaces must be given.
+// Config is what the handler is made of. All interfaces must be given, and what has
+// no default besides.
 type Config struct {
 	Store     Store
 	Registry  Registry
 	Publisher Publisher
+	Keys      Keys
 	Tail      Tail
 	Matcher   Matcher
 	Providers *webhook.Table // the presets of webhook sources; all there are if nil
 	// Authenticate returns who holds a bearer token, "" where none was sent; see
 	// transport.Config.
 	Authenticate func(ctx context.Context, token string) (*hub.Viewer, error)
+	// Fingerprint tells the secrets of sources and endpoints apart. It must not let
+	// anybody try guesses against what it returns.
+	Fingerprint func(hub.Secret) string
 
 	Logger *slog.Logger // silent if nil
 	// PublicURL is how the outside reaches this hub.
@@ -75,9 +80,9 @@ func NewHandler(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	r := &Resolver{
-		store: cfg.Store, registry: cfg.Registry, publisher: cfg.Publisher, tail: cfg.Tail, matcher: cfg.Matcher,
+		store: cfg.Store, registry: cfg.Registry, publisher: cfg.Publisher, keys: cfg.Keys, tail: cfg.Tail, matcher: cfg.Matcher,
 		providers: providers, logger: logger, inboundURL: inboundURL(cfg.PublicURL),
-		paths: paths,
+		fingerprint: cfg.Fingerprint, paths: paths,
 	}
 	executable := generated.NewExecutableSchema(generated.Config{
 		Schema: Schema(), Resolvers: r,
@@ -122,7 +127,8 @@ func Schema() *ast.Schema {
 	return &schema
 }
 
-// hasScope is the directive @hasScope: the one place where scopes are checked.
+// hasScope is the directive @hasScope: the one place where the scopes of fields are
+// checked.
 func hasScope(ctx context.Context, _ any, next graphql.Resolver, scope hub.Scope) (any, error) {
 	if !hub.ViewerFromContext(ctx).Can(scope) {
 		return nil, forbidden(scope)

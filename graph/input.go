@@ -7,6 +7,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"github.com/hookgraph/hookgraph/graph/model"
+	"github.com/hookgraph/hookgraph/internal/auth"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/registry"
 )
@@ -134,6 +135,10 @@ func updateEndpoint(in model.UpdateEndpointInput) registry.UpdateEndpointInput {
 		RetryPolicy: optionally(in.RetryPolicy, retryPolicy), Headers: optionalList(in.Headers, header),
 		Signing: optional(in.Signing),
 	}
+}
+
+func createAPIKey(in model.CreateAPIKeyInput) auth.KeyInput {
+	return auth.KeyInput{Name: in.Name, Role: in.Role, Scopes: in.Scopes.Value(), ExpiresAt: in.ExpiresAt.Value()}
 }
 
 func createSubscription(in model.CreateSubscriptionInput) registry.CreateSubscriptionInput {

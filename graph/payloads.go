@@ -60,6 +60,20 @@ func (r *Resolver) deliveryPayload(delivery *hub.Delivery, err error) (*model.De
 	return &model.DeliveryPayload{Delivery: model.NewDelivery(r.snapshot(), delivery), UserErrors: problems}, nil
 }
 
+// apiKeyPayload also shows the key itself where it was made, this once.
+func apiKeyPayload(key *hub.APIKey, text hub.Secret, err error, field ...string) (*model.APIKeyPayload, error) {
+	problems, err := userErrors(err, field...)
+	if err != nil || len(problems) > 0 {
+		return &model.APIKeyPayload{UserErrors: problems}, err
+	}
+	payload := &model.APIKeyPayload{APIKey: &model.APIKey{APIKey: key}, UserErrors: problems}
+	if text != "" {
+		revealed := text.Reveal()
+		payload.Key = &revealed
+	}
+	return payload, nil
+}
+
 func deletePayload(id string, err error) (*model.DeletePayload, error) {
 	problems, err := userErrors(err, "input", "id")
 	if err != nil || len(problems) > 0 {

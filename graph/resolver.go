@@ -11,6 +11,7 @@ import (
 
 	"github.com/hookgraph/hookgraph/graph/loader"
 	"github.com/hookgraph/hookgraph/graph/model"
+	"github.com/hookgraph/hookgraph/internal/auth"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/receive"
 	"github.com/hookgraph/hookgraph/internal/registry"
@@ -32,6 +33,8 @@ type Store interface {
 	CountDeliveries(ctx context.Context, filter hub.DeliveryFilter) (int, error)
 	RetryDelivery(ctx context.Context, id string) (*hub.Delivery, error)
 	CancelDelivery(ctx context.Context, id string) (*hub.Delivery, error)
+	APIKeys(ctx context.Context, page hub.Page) (hub.Slice[*hub.APIKey], error)
+	CountAPIKeys(ctx context.Context) (int, error)
 }
 
 // Registry creates, changes and deletes what people configure.
@@ -61,6 +64,12 @@ type Publisher interface {
 	Publish(ctx context.Context, publications []receive.Publication) ([]receive.Published, error)
 }
 
+// Keys makes and revokes API keys on behalf of somebody.
+type Keys interface {
+	Create(ctx context.Context, by *hub.Viewer, input auth.KeyInput) (*hub.APIKey, hub.Secret, error)
+	Revoke(ctx context.Context, by *hub.Viewer, id string) (*hub.APIKey, error)
+}
+
 // Tail streams the log.
 type Tail interface {
 	Events(ctx context.Context, request stream.Request) (<-chan stream.Batch, error)
@@ -74,22 +83,24 @@ type Matcher interface {
 
 // Resolver holds what the resolvers depend on.
 type Resolver struct {
-	store      Store
-	registry   Registry
-	publisher  Publisher
-	tail       Tail
-	matcher    Matcher
-	providers  []*model.Provider
-	logger     *slog.Logger
-	inboundURL string
-	paths      *lru.Cache[string, *jsonpath.Path] // parsed ones by their text
+	store       Store
+	registry    Registry
+	publisher   Publisher
+	keys        Keys
+	tail        Tail
+	matcher     Matcher
+	providers   []*model.Provider
+	logger      *slog.Logger
+	inboundURL  string
+	fingerprint func(hub.Secret) string
+	paths       *lru.Cache[string, *jsonpath.Path] // parsed ones by their text
 }
 
 // snapshot returns what lies in memory as it stands now.
 func (r *Resolver) snapshot() *model.Snapshot {
 	return &model.Snapshot{
 		Configuration: r.store.Configuration(), Health: r.store.Health,
-		InboundURL: r.inboundURL,
+		InboundURL: r.inboundURL, Fingerprint: r.fingerprint,
 	}
 }
 

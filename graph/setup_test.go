@@ -96,11 +96,11 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 		CheckURL: outbound.NewGuard().CheckURL,
 	})
 	must(t, configured.EnsureBuiltIn(ctx))
-	door := receive.New(receive.Config{Store: b.store, Expressions: matcher})
+	door := receive.New(receive.Config{Store: b.store, Expressions: matcher, Fingerprint: keyring.Fingerprint})
 	authenticator := auth.New(b.store, operatorKey, hub.SystemClock{}, discard)
 	cfg := graph.Config{
-		Store: b.store, Registry: configured, Publisher: door, Tail: b.tail, Matcher: matcher,
-		Authenticate: authenticator.Authenticate, PublicURL: "https://hub.example",
+		Store: b.store, Registry: configured, Publisher: door, Keys: auth.NewIssuer(b.store, hub.SystemClock{}, discard), Tail: b.tail, Matcher: matcher,
+		Authenticate: authenticator.Authenticate, Fingerprint: keyring.Fingerprint, PublicURL: "https://hub.example",
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -61,6 +61,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputApiKeyVerificationInput,
 		ec.unmarshalInputBasicVerificationInput,
+		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateEndpointInput,
 		ec.unmarshalInputCreateSourceInput,
 		ec.unmarshalInputCreateSubscriptionInput,
@@ -319,7 +320,7 @@ input RateLimitInput {
 }
 
 extend type Query {
-  "Anything that has an ID, whatever its kind; null where nothing is found. Needs EVENTS_READ."
+  "Anything that has an ID, whatever its kind; null where nothing is found. Needs EVENTS_READ, and for API keys ADMIN too."
   node(
     "ID of any kind."
     id: ID!
@@ -327,7 +328,7 @@ extend type Query {
 
   """
   Several things by ID. The answer has the order of the ids, with null where nothing is found. More than 100
-  ids are refused with ` + "`" + `BAD_USER_INPUT` + "`" + `. Needs EVENTS_READ.
+  ids are refused with ` + "`" + `BAD_USER_INPUT` + "`" + `. Needs EVENTS_READ, and for API keys ADMIN too.
   """
   nodes(
     "At most 100 IDs of any kind."
@@ -630,7 +631,10 @@ enum SigningScheme {
 type SigningSecret {
   "Begins with ` + "`" + `sec_` + "`" + `."
   id: ID!
-  "Twelve hexadecimal characters to tell secrets apart: the start of the secret's SHA-256."
+  """
+  Twelve hexadecimal characters to tell secrets apart, keyed by the hub's own secret key: they change with that
+  key, and nobody can try guesses against them.
+  """
   fingerprint: String!
   "When it was made or given."
   createdAt: DateTime!
@@ -1013,6 +1017,107 @@ extend type Subscription {
   ): EventStreamPayload! @hasScope(scope: EVENTS_READ) @cost(sizedBy: "batchSize")
 }
 `, BuiltIn: false},
+	{Name: "../../schema/key.graphqls", Input: `"A credential of the API. The key itself is not kept, only its SHA-256. Needs ADMIN, wherever it is met."
+type ApiKey implements Node {
+  "Begins with ` + "`" + `key_` + "`" + `."
+  id: ID!
+  "Name for people."
+  name: String!
+  "What it is for."
+  role: Role!
+  "What it may do."
+  scopes: [Scope!]!
+  "The key's first characters, to recognise it by."
+  prefix: String!
+  "When it was made."
+  createdAt: DateTime!
+  "When it stops working; null: not by itself."
+  expiresAt: DateTime
+  "When it was last used, to the minute; null: never."
+  lastUsedAt: DateTime
+  "When it was revoked; null: it was not."
+  revokedAt: DateTime
+}
+
+"One page of API keys."
+type ApiKeyConnection {
+  "The items with their cursors."
+  edges: [ApiKeyEdge!]!
+  "The items."
+  nodes: [ApiKey!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many there are; counted only when selected."
+  totalCount: Int @cost(weight: 5)
+}
+
+"An API key in a list."
+type ApiKeyEdge {
+  "Its place in the list, opaque."
+  cursor: String!
+  "The API key."
+  node: ApiKey!
+}
+
+"An API key to make."
+input CreateApiKeyInput {
+  "Name for people, 1 to 200 characters."
+  name: String!
+  "What it is for."
+  role: Role!
+  """
+  What it may do, at least one scope; all of the role unless given. FORBIDDEN if there is one among them that the
+  credential of this request does not hold itself.
+  """
+  scopes: [Scope!]
+  "When it stops working, in the future; it works until it is revoked unless given."
+  expiresAt: DateTime
+}
+
+"Answer of a mutation of an API key."
+type ApiKeyPayload {
+  "The API key as it is now; null if nothing was made or revoked."
+  apiKey: ApiKey
+  "The key itself, shown this once, where one was made. Send it as ` + "`" + `Authorization: Bearer <key>` + "`" + `."
+  key: String
+  "What was wrong; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend type Query {
+  """
+  API keys, newest first, revoked and expired ones included. The operator key that the hub's configuration gives
+  is none of them. Needs ADMIN.
+  """
+  apiKeys(
+    "Page size from the start, 20 if absent, at most 100. Not together with last."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+    "Page size from the end, at most 100."
+    last: Int
+    "Cursor of the item after the page."
+    before: String
+  ): ApiKeyConnection! @hasScope(scope: ADMIN)
+}
+
+extend type Mutation {
+  "Makes an API key and shows it this once. Needs ADMIN."
+  createApiKey(
+    "What to make."
+    input: CreateApiKeyInput!
+  ): ApiKeyPayload! @hasScope(scope: ADMIN) @cost(weight: 10)
+
+  """
+  Revokes an API key for good: it stops working within seconds, open streams included. One that is revoked
+  already stays as it is. NOT_FOUND if there is none under the ID. Needs ADMIN.
+  """
+  revokeApiKey(
+    "Which API key."
+    id: ID!
+  ): ApiKeyPayload! @hasScope(scope: ADMIN) @cost(weight: 10)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/rejection.graphqls", Input: `"An inbound request that was refused. The newest 1,000 of each source are kept, 16 MiB together."
 type Rejection implements Node {
   "Begins with ` + "`" + `rej_` + "`" + `."
@@ -1123,7 +1228,10 @@ type Source implements Node {
   verified: Boolean!
   "Whether it takes what nobody has verified."
   allowUnverified: Boolean!
-  "Twelve hexadecimal characters for each secret, to tell them apart, in the order they are tried. Never the secrets."
+  """
+  Twelve hexadecimal characters for each secret, to tell them apart, in the order they are tried. Keyed by the
+  hub's own secret key: they change with that key, and nobody can try guesses against them.
+  """
   secretFingerprints: [String!]!
   "CEL for the event type; null takes the preset's rule."
   eventType: String
@@ -1646,6 +1754,66 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // childFields_* functions provide shared child field context lookups.
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
+
+func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ApiKey_id(ctx, field)
+	case "name":
+		return ec.fieldContext_ApiKey_name(ctx, field)
+	case "role":
+		return ec.fieldContext_ApiKey_role(ctx, field)
+	case "scopes":
+		return ec.fieldContext_ApiKey_scopes(ctx, field)
+	case "prefix":
+		return ec.fieldContext_ApiKey_prefix(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ApiKey_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_ApiKey_expiresAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_ApiKey_lastUsedAt(ctx, field)
+	case "revokedAt":
+		return ec.fieldContext_ApiKey_revokedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKey", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ApiKeyConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ApiKeyConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ApiKeyConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ApiKeyConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ApiKeyEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ApiKeyEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_ApiKeyPayload_apiKey(ctx, field)
+	case "key":
+		return ec.fieldContext_ApiKeyPayload_key(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ApiKeyPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyPayload", field.Name)
+}
 
 func (ec *executionContext) childFields_Attempt(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {

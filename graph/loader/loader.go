@@ -35,6 +35,7 @@ type Store interface {
 	AttemptsByID(ctx context.Context, ids []string) (map[string]*hub.Attempt, error)
 	AttemptsOf(ctx context.Context, deliveryIDs []string, page hub.Page) (map[string]hub.Slice[*hub.Attempt], error)
 	CountAttemptsOf(ctx context.Context, deliveryIDs []string) (map[string]int, error)
+	APIKeysByID(ctx context.Context, ids []string) (map[string]*hub.APIKey, error)
 }
 
 // Arguments of edges. Filters are shared per answer, so that equal ones are one pointer.

@@ -8,12 +8,16 @@ import (
 )
 
 // Nodes returns whatever the IDs name; what is not found is absent. Each kind
-// among them is one statement, or none where it lies in memory.
+// among them is one statement, or none where it lies in memory. API keys are found
+// by those alone who may list them.
 func (l *Loaders) Nodes(ctx context.Context, ids []string) (map[string]model.Node, error) {
 	kinds := make(map[string][]string)
 	for _, id := range model.NewGroup(ids, func(id string) string { return id }).IDs {
 		prefix := hub.IDPrefix(id)
 		kinds[prefix] = append(kinds[prefix], id)
+	}
+	if !hub.ViewerFromContext(ctx).Can(hub.ScopeAdmin) {
+		delete(kinds, hub.APIKeyPrefix)
 	}
 	snapshot := l.snapshot()
 	out := make(map[string]model.Node, len(ids))
@@ -31,6 +35,7 @@ func (l *Loaders) Nodes(ctx context.Context, ids []string) (map[string]model.Nod
 		resolve(ctx, out, kinds[hub.RejectionPrefix], l.store.RejectionsByID, l.ShowRejections),
 		resolve(ctx, out, kinds[hub.DeliveryPrefix], l.store.DeliveriesByID, l.ShowDeliveries),
 		resolve(ctx, out, kinds[hub.AttemptPrefix], l.store.AttemptsByID, model.NewAttempts),
+		resolve(ctx, out, kinds[hub.APIKeyPrefix], l.store.APIKeysByID, model.NewAPIKeys),
 	} {
 		if err != nil {
 			return nil, err

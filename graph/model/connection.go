@@ -93,4 +93,8 @@ type (
 	AttemptConnection = Connection[*Attempt]
 	// AttemptEdge is one of attempts with its place in the list.
 	AttemptEdge = Edge[*Attempt]
+	// APIKeyConnection is one page of API keys.
+	APIKeyConnection = Connection[*APIKey]
+	// APIKeyEdge is one of API keys with its place in the list.
+	APIKeyEdge = Edge[*APIKey]
 )

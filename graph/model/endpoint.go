@@ -80,7 +80,7 @@ func (e *Endpoint) SigningSecrets() []SigningSecret {
 	out := make([]SigningSecret, len(e.Endpoint.SigningSecrets))
 	for i, s := range e.Endpoint.SigningSecrets {
 		out[i] = SigningSecret{
-			ID: s.ID, Fingerprint: s.Secret.Fingerprint(), CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
+			ID: s.ID, Fingerprint: e.snapshot.Fingerprint(s.Secret), CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
 		}
 	}
 	return out

@@ -13,6 +13,16 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
+// Answer of a mutation of an API key.
+type APIKeyPayload struct {
+	// The API key as it is now; null if nothing was made or revoked.
+	APIKey *APIKey `json:"apiKey"`
+	// The key itself, shown this once, where one was made. Send it as `Authorization: Bearer <key>`.
+	Key *string `json:"key"`
+	// What was wrong; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // A header that carries one of the secrets.
 type APIKeyVerificationInput struct {
 	// Header with the key.
@@ -23,6 +33,19 @@ type APIKeyVerificationInput struct {
 type BasicVerificationInput struct {
 	// User name.
 	Username string `json:"username"`
+}
+
+// An API key to make.
+type CreateAPIKeyInput struct {
+	// Name for people, 1 to 200 characters.
+	Name string `json:"name"`
+	// What it is for.
+	Role hub.Role `json:"role"`
+	// What it may do, at least one scope; all of the role unless given. FORBIDDEN if there is one among them that the
+	// credential of this request does not hold itself.
+	Scopes graphql.Omittable[[]hub.Scope] `json:"scopes"`
+	// When it stops working, in the future; it works until it is revoked unless given.
+	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt"`
 }
 
 // An endpoint to create.

@@ -23,3 +23,6 @@ func (*Delivery) IsNode() {}
 
 // IsNode marks Attempt as a Node.
 func (*Attempt) IsNode() {}
+
+// IsNode marks APIKey as a Node.
+func (*APIKey) IsNode() {}

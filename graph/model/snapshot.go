@@ -9,6 +9,8 @@ type Snapshot struct {
 	Health        func(endpointID string) *hub.EndpointHealth // nil where nothing is known yet
 	// InboundURL is where senders reach a source, up to the slash before its slug.
 	InboundURL string
+	// Fingerprint tells secrets apart without giving them away.
+	Fingerprint func(hub.Secret) string
 }
 
 // Group is the IDs of objects that were fetched together. An edge of one of them

@@ -53,7 +53,7 @@ func (s *Source) URL() *string {
 func (s *Source) SecretFingerprints() []string {
 	out := make([]string, len(s.Secrets))
 	for i, secret := range s.Secrets {
-		out[i] = secret.Fingerprint()
+		out[i] = s.snapshot.Fingerprint(secret)
 	}
 	return out
 }

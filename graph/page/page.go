@@ -36,6 +36,7 @@ var (
 	Subscriptions = byID("sub", hub.SubscriptionPrefix)
 	Deliveries    = byID("dlv", hub.DeliveryPrefix)
 	Attempts      = Order{tag: "att", valid: isNumber}
+	APIKeys       = byID("key", hub.APIKeyPrefix)
 )
 
 func byID(tag, prefix string) Order {

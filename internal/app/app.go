@@ -160,7 +160,8 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	// Certificates and keys of vendors are fetched through the guard, like all else.
 	providers := webhook.Presets().Fetching(outbound.NewTransport(guard, outbound.TransportOptions{}))
 	door := receive.New(receive.Config{
-		Store: st, Expressions: matcher, Providers: providers, Clock: clock, Logger: logger, PublicURL: h.url, Observe: metrics.Received,
+		Store: st, Expressions: matcher, Providers: providers, Clock: clock, Logger: logger, PublicURL: h.url,
+		Fingerprint: keyring.Fingerprint, Observe: metrics.Received,
 	})
 	catalogue := registry.New(registry.Config{
 		Store: st, Providers: providers, Expressions: matcher, CheckURL: guard.CheckURL, Clock: clock,
@@ -171,8 +172,8 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	authenticator := auth.New(st, cfg.OperatorKey, clock, logger)
 	development := cfg.Environment == config.Development
 	api, err := graph.NewHandler(graph.Config{
-		Store: st, Registry: catalogue, Publisher: door, Tail: tail, Matcher: matcher,
-		Authenticate: authenticator.Authenticate, Logger: logger, PublicURL: h.url, Development: development,
+		Store: st, Registry: catalogue, Publisher: door, Keys: auth.NewIssuer(st, clock, logger), Tail: tail, Matcher: matcher,
+		Authenticate: authenticator.Authenticate, Fingerprint: keyring.Fingerprint, Logger: logger, PublicURL: h.url, Development: development,
 	})
 	if err != nil {
 		return nil, err

@@ -145,6 +145,17 @@ func keyStore(ctx context.Context, db config.Database, log config.Logging, con *
 	return st, nil
 }
 
+// issuer makes and revokes keys for a command.
+func issuer(st *store.Store, log config.Logging, con *console) *auth.Issuer {
+	return auth.NewIssuer(st, hub.SystemClock{}, observe.NewLogger(con.err, log.LogLevel, log.LogFormat))
+}
+
+// commandLine is whoever runs a command: they hold the database, so nothing is
+// beyond them.
+func commandLine() *hub.Viewer {
+	return &hub.Viewer{Role: hub.RoleOperator, Scopes: hub.Scopes()}
+}
+
 type keysCreateCommand struct {
 	config.Database
 	config.Logging
@@ -155,37 +166,41 @@ type keysCreateCommand struct {
 }
 
 func (c *keysCreateCommand) Run(ctx context.Context, con *console) error {
-	if strings.TrimSpace(c.Name) == "" || len(c.Name) > 200 {
-		return errors.New("--name must have 1 to 200 characters")
-	}
 	if c.Expires < 0 {
 		return fmt.Errorf("--expires is %s: give a positive duration, such as 720h", c.Expires)
 	}
-	scopes := c.Scopes
-	if len(scopes) == 0 {
-		scopes = c.Role.DefaultScopes()
+	wanted := auth.KeyInput{Name: c.Name, Role: c.Role}
+	if len(c.Scopes) > 0 {
+		wanted.Scopes = c.Scopes
 	}
-	for _, scope := range scopes {
-		if !scope.Valid() {
-			return fmt.Errorf("--scopes holds %q: give some of %s", scope, strings.Join(hub.ScopeNames(), ", "))
-		}
+	if c.Expires > 0 {
+		expires := hub.SystemClock{}.Now().Add(c.Expires)
+		wanted.ExpiresAt = &expires
 	}
 	st, err := keyStore(ctx, c.Database, c.Logging, con)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = st.Close() }() // what was written is committed
-	now := hub.SystemClock{}.Now()
-	var expires time.Time
-	if c.Expires > 0 {
-		expires = now.Add(c.Expires)
+	_, text, err := issuer(st, c.Logging, con).Create(ctx, commandLine(), wanted)
+	if err != nil {
+		return asOptions(err)
 	}
-	key, text := auth.NewKey(c.Name, c.Role, scopes, expires, now)
-	if err := st.CreateAPIKey(ctx, key); err != nil {
+	_, err = fmt.Fprintln(con.out, text.Reveal())
+	return err
+}
+
+// asOptions names the options that an input was made of.
+func asOptions(err error) error {
+	var problems hub.UserErrors
+	if !errors.As(err, &problems) {
 		return err
 	}
-	_, err = fmt.Fprintln(con.out, text)
-	return err
+	said := make([]string, len(problems))
+	for i, p := range problems {
+		said[i] = "--" + strings.TrimSuffix(p.Field[len(p.Field)-1], "At") + ": " + p.Message
+	}
+	return errors.New(strings.Join(said, "; "))
 }
 
 type keysListCommand struct {
@@ -199,7 +214,7 @@ func (c *keysListCommand) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	defer func() { _ = st.Close() }() // what was written is committed
-	keys, err := st.APIKeys(ctx)
+	keys, err := allKeys(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -224,6 +239,21 @@ func (c *keysListCommand) Run(ctx context.Context, con *console) error {
 	return w.Flush()
 }
 
+// allKeys reads the keys page by page, newest first.
+func allKeys(ctx context.Context, st *store.Store) ([]*hub.APIKey, error) {
+	var keys []*hub.APIKey
+	for page := (hub.Page{Size: hub.MaxPageSize}); ; page.After = keys[len(keys)-1].ID {
+		found, err := st.APIKeys(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, found.Items...)
+		if !found.HasNext {
+			return keys, nil
+		}
+	}
+}
+
 type keysRevokeCommand struct {
 	config.Database
 	config.Logging
@@ -236,7 +266,7 @@ func (c *keysRevokeCommand) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	defer func() { _ = st.Close() }() // what was written is committed
-	if err := st.RevokeAPIKey(ctx, c.ID, hub.SystemClock{}.Now()); errors.Is(err, hub.ErrNotFound) {
+	if _, err := issuer(st, c.Logging, con).Revoke(ctx, commandLine(), c.ID); errors.Is(err, hub.ErrNotFound) {
 		return fmt.Errorf("there is no key %q: see hookgraph keys list", c.ID)
 	} else if err != nil {
 		return err

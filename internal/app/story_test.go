@@ -297,3 +297,42 @@ func TestPublishedEventsTakeTheSamePath(t *testing.T) {
 		}
 	})
 }
+
+// A password is guessed in no time by whoever has something to compare guesses with.
+func TestWhatTellsSecretsApartCannotBeGuessedFrom(t *testing.T) {
+	t.Parallel()
+	c := start(t, options(t))
+	const weak = "letmein1"
+	var made struct{ CreateSource, CreateEndpoint any }
+	c.do(&made, `mutation ($key: String!) {
+		createSource(input: {name: "Weak", slug: "weak", provider: "github", secrets: [$key]}) { source { id } userErrors { field message } }
+		createEndpoint(input: {name: "Owner", url: "https://owner.example/"}) { endpoint { id } userErrors { field message } } }`,
+		map[string]any{"key": weak})
+	status, raw := c.send(http.MethodPost, "/in/weak", http.Header{"X-Hub-Signature-256": {"sha256=" + strings.Repeat("0", 64)}}, []byte(`{}`))
+	if status != http.StatusUnauthorized {
+		t.Fatalf("answered %d %s", status, raw)
+	}
+	var seen struct {
+		Source struct {
+			SecretFingerprints []string
+			Rejections         struct{ Nodes []struct{ Detail string } }
+		}
+		Endpoints struct {
+			Nodes []struct {
+				SigningSecrets []struct{ Fingerprint string }
+			}
+		}
+	}
+	c.do(&seen, `{ source(slug: "weak") { secretFingerprints rejections { nodes { detail } } } endpoints { nodes { signingSecrets { fingerprint } } } }`, nil)
+	source, secrets := seen.Source, seen.Endpoints.Nodes[0].SigningSecrets
+	if len(source.SecretFingerprints) != 1 || len(source.Rejections.Nodes) != 1 || len(secrets) != 1 || len(secrets[0].Fingerprint) != 12 {
+		t.Fatalf("shown: %+v", seen)
+	}
+	fingerprint := source.SecretFingerprints[0]
+	if !strings.Contains(source.Rejections.Nodes[0].Detail, "(fingerprint "+fingerprint+")") {
+		t.Errorf("the source shows %s, its rejection says: %s", fingerprint, source.Rejections.Nodes[0].Detail)
+	}
+	if sum := sha256.Sum256([]byte(weak)); len(fingerprint) != 12 || strings.HasPrefix(hex.EncodeToString(sum[:]), fingerprint) {
+		t.Errorf("%s is no keyed fingerprint", fingerprint)
+	}
+}

@@ -5,10 +5,8 @@ package auth
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,21 +37,6 @@ type Keys interface {
 
 var errUnauthenticated = hub.NewError(hub.CodeUnauthenticated,
 	"send a valid API key as `Authorization: Bearer <key>`, or in the payload of connection_init as {\"authorization\": \"Bearer <key>\"}")
-
-// NewKey makes a key that is not yet stored. The text is the key itself: it is
-// shown once, and only its SHA-256 is kept.
-func NewKey(name string, role hub.Role, scopes []hub.Scope, expiresAt, now time.Time) (key *hub.APIKey, text string) {
-	id := hub.NewID(hub.APIKeyPrefix, now)
-	random := make([]byte, 32)
-	_, _ = rand.Read(random) // documented never to fail
-	body := strings.TrimPrefix(id, hub.APIKeyPrefix+"_")
-	text = keyPrefix + body + "_" + base64.RawURLEncoding.EncodeToString(random)
-	sum := sha256.Sum256([]byte(text))
-	return &hub.APIKey{
-		ID: id, Name: name, Role: role, Scopes: scopes,
-		Prefix: keyPrefix + body[:10], Hash: sum[:], CreatedAt: now, ExpiresAt: expiresAt,
-	}, text
-}
 
 // Authenticator turns bearer tokens into viewers.
 type Authenticator struct {

@@ -84,8 +84,8 @@ func TestASecretIsNeverPrinted(t *testing.T) {
 			t.Errorf("printed: %s", p)
 		}
 	}
-	if s.Reveal() != clear || s.Fingerprint() == hub.Secret("another").Fingerprint() {
-		t.Error("a secret must be usable and tell itself from others")
+	if s.Reveal() != clear {
+		t.Error("a secret must be usable")
 	}
 }
 

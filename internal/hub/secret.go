@@ -1,8 +1,6 @@
 package hub
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -16,13 +14,6 @@ type Secret string
 
 // Reveal returns the credential itself.
 func (s Secret) Reveal() string { return string(s) }
-
-// Fingerprint returns twelve hexadecimal characters by which people can tell
-// secrets apart: the start of the SHA-256 of the secret.
-func (s Secret) Fingerprint() string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:6])
-}
 
 // String hides the secret.
 func (s Secret) String() string { return redacted }

@@ -90,6 +90,9 @@ var scopes = []Scope{
 // Valid reports whether the scope exists.
 func (s Scope) Valid() bool { return slices.Contains(scopes, s) }
 
+// Scopes returns all scopes, in the order of the contract.
+func Scopes() []Scope { return slices.Clone(scopes) }
+
 // ScopeNames returns the names of all scopes.
 func ScopeNames() []string {
 	names := make([]string, len(scopes))

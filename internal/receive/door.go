@@ -52,6 +52,9 @@ type Config struct {
 	Logger      *slog.Logger   // default: none
 	// PublicURL is how the outside reaches the hub, for providers that sign it.
 	PublicURL string
+	// Fingerprint tells a source's secrets apart in the details of rejections, in a way
+	// that nobody can try guesses against. Without it they are left unnamed.
+	Fingerprint func(hub.Secret) string
 	// ReadTimeout bounds how long a body may take to come in.
 	ReadTimeout time.Duration
 	// CommitTimeout bounds how long a sender waits for the store. An event whose
@@ -70,6 +73,7 @@ type Door struct {
 	clock         hub.Clock
 	logger        *slog.Logger
 	publicURL     string
+	fingerprint   func(hub.Secret) string
 	readTimeout   time.Duration
 	commitTimeout time.Duration
 	observe       func(result string, took time.Duration)
@@ -91,6 +95,7 @@ func New(c Config) *Door {
 		adapter:       webhook.New(c.Providers, c.Expressions),
 		clock:         c.Clock,
 		logger:        c.Logger,
+		fingerprint:   c.Fingerprint,
 		publicURL:     strings.TrimRight(c.PublicURL, "/"),
 		readTimeout:   cmp.Or(c.ReadTimeout, DefaultReadTimeout),
 		commitTimeout: cmp.Or(c.CommitTimeout, DefaultCommitTimeout),
@@ -119,6 +124,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Header:     r.Header,
 		Peer:       peer(r.RemoteAddr),
 		ReceivedAt: d.clock.Now(),
+
+		Fingerprint: d.fingerprint,
 	}
 	// The work outlives a sender who hangs up: a request that came in whole is
 	// stored, or recorded as refused, whether or not anybody waits for the answer.

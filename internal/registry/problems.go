@@ -4,18 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/match"
 )
-
-// MaxNameLength is the longest name of a source, endpoint or subscription, in
-// characters.
-const MaxNameLength = 200
 
 // problems collects what is wrong with an input.
 type problems struct{ list hub.UserErrors }
@@ -53,15 +46,7 @@ func (p *problems) name(in Optional[string], field *string) {
 		p.required("name")
 		return
 	}
-	*field = strings.TrimSpace(in.Value)
-	switch {
-	case *field == "":
-		p.add(hub.InputRequired, "give it a name", "name")
-	case utf8.RuneCountInString(*field) > MaxNameLength:
-		p.add(hub.InputLimitExceeded, fmt.Sprintf("a name has at most %d characters", MaxNameLength), "name")
-	case !utf8.ValidString(*field) || strings.ContainsFunc(*field, unicode.IsControl):
-		p.add(hub.InputInvalid, "a name has no control characters", "name")
-	}
+	*field = p.list.CheckName(in.Value, "input", "name")
 }
 
 // within notes a duration that is out of bounds; both bounds are allowed.

@@ -1,6 +1,9 @@
 // Package secret seals credentials so that they can rest in a database:
 // AES-256-GCM with a random nonce, under keys that can be rotated.
 //
+// It also tells secrets apart for people, by fingerprints that say nothing of them
+// to whoever lacks the key.
+//
 // It knows bytes and keys. Where keys come from is the configuration's business,
 // and what is sealed and bound to what is the store's.
 package secret
@@ -8,9 +11,14 @@ package secret
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
 // KeySize is the length of a key in bytes.
@@ -26,6 +34,10 @@ const (
 	keyIDSize  = 4
 	headerSize = 1 + keyIDSize
 )
+
+// fingerprintSize is the length of a fingerprint in bytes, before it is written in
+// hexadecimal.
+const fingerprintSize = 6
 
 var (
 	// ErrMalformed is returned for bytes that no Keyring has sealed.
@@ -43,8 +55,9 @@ type keyID [keyIDSize]byte
 // Keyring seals with its first key and opens with any. It is safe for
 // concurrent use.
 type Keyring struct {
-	first keyID
-	keys  map[keyID]cipher.AEAD
+	first        keyID
+	keys         map[keyID]cipher.AEAD
+	fingerprints []byte // the key of fingerprints, derived from the first
 }
 
 // NewKeyring makes a ring of keys of KeySize bytes each.
@@ -68,6 +81,9 @@ func NewKeyring(keys ...[]byte) (*Keyring, error) {
 		id := idOf(key)
 		if i == 0 {
 			ring.first = id
+			if ring.fingerprints, err = hkdf.Key(sha256.New, key, nil, "hookgraph secret fingerprint", sha256.Size); err != nil {
+				return nil, fmt.Errorf("derive the key of fingerprints: %w", err)
+			}
 		}
 		if _, given := ring.keys[id]; !given {
 			ring.keys[id] = aead
@@ -110,6 +126,15 @@ func (r *Keyring) Open(sealed, bound []byte) ([]byte, error) {
 		return nil, ErrTampered
 	}
 	return plain, nil
+}
+
+// Fingerprint returns twelve hexadecimal characters by which people can tell
+// secrets apart. They are the start of an HMAC under a key derived from the one that
+// seals, so that nobody can try guesses against them, and they change with that key.
+func (r *Keyring) Fingerprint(s hub.Secret) string {
+	mac := hmac.New(sha256.New, r.fingerprints)
+	_, _ = mac.Write([]byte(s.Reveal())) // documented never to fail
+	return hex.EncodeToString(mac.Sum(nil)[:fingerprintSize])
 }
 
 func authenticated(header, bound []byte) []byte {

@@ -2,6 +2,8 @@ package secret_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -10,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/secret"
 )
 
@@ -127,6 +130,31 @@ func TestRotation(t *testing.T) {
 			if _, err := ring(t, key(1)).Open(b, nil); !errors.Is(err, secret.ErrMalformed) {
 				t.Errorf("%q: got %v", b, err)
 			}
+		}
+	})
+}
+
+func TestFingerprintsTellSecretsApartToThoseWhoHoldTheKey(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		plain := rapid.String().Draw(t, "secret")
+		got := ring(t, key(1)).Fingerprint(hub.Secret(plain))
+		if raw, err := hex.DecodeString(got); err != nil || len(got) != 12 || len(raw) != 6 {
+			t.Fatalf("%q is not twelve hexadecimal characters", got)
+		}
+		if again := ring(t, key(1), key(2)).Fingerprint(hub.Secret(plain)); again != got {
+			t.Fatalf("one secret under one key is %s and %s", got, again)
+		}
+		if other := ring(t, key(1)).Fingerprint(hub.Secret(plain + "x")); other == got {
+			t.Fatalf("two secrets are %s", got)
+		}
+		if rotated := ring(t, key(2), key(1)).Fingerprint(hub.Secret(plain)); rotated == got {
+			t.Fatalf("under two keys a secret is %s", got)
+		}
+		sum, keyed := sha256.Sum256([]byte(plain)), hmac.New(sha256.New, key(1))
+		keyed.Write([]byte(plain))
+		if strings.HasPrefix(hex.EncodeToString(sum[:]), got) || strings.HasPrefix(hex.EncodeToString(keyed.Sum(nil)), got) {
+			t.Fatal("the fingerprint can be made without a key of its own")
 		}
 	})
 }

@@ -143,13 +143,29 @@ func TestKeys(t *testing.T) {
 		must(t, s.TouchAPIKey(t.Context(), k.ID, used.Add(-time.Second)))
 		must(t, s.RevokeAPIKey(t.Context(), k.ID, used))
 		must(t, s.RevokeAPIKey(t.Context(), k.ID, used.Add(time.Hour)))
-		list := got[[]*hub.APIKey](t)(s.APIKeys(t.Context()))
+		list := got[hub.Slice[*hub.APIKey]](t)(s.APIKeys(t.Context(), hub.Page{Size: 10})).Items
 		if len(list) != 1 || !list[0].LastUsedAt.Equal(used) || !list[0].RevokedAt.Equal(used) {
 			t.Fatalf("keys are %+v", list[0])
 		}
 		_, err := s.APIKey(t.Context(), "key_none")
 		wantCode(t, err, hub.CodeNotFound)
 		wantCode(t, s.RevokeAPIKey(t.Context(), "key_none", used), hub.CodeNotFound)
+
+		newest := *k
+		newest.ID = hub.NewID(hub.APIKeyPrefix, b.clock.Now().Add(time.Second))
+		must(t, s.CreateAPIKey(t.Context(), &newest))
+		first := got[hub.Slice[*hub.APIKey]](t)(s.APIKeys(t.Context(), hub.Page{Size: 1}))
+		second := got[hub.Slice[*hub.APIKey]](t)(s.APIKeys(t.Context(), hub.Page{Size: 1, After: newest.ID}))
+		if len(first.Items) != 1 || first.Items[0].ID != newest.ID || !first.HasNext || len(second.Items) != 1 || second.Items[0].ID != k.ID || second.HasNext {
+			t.Fatalf("the pages are %+v and %+v", first, second)
+		}
+		if n := got[int](t)(s.CountAPIKeys(t.Context())); n != 2 {
+			t.Fatalf("%d keys were counted", n)
+		}
+		found := got[map[string]*hub.APIKey](t)(s.APIKeysByID(t.Context(), []string{k.ID, "key_none", newest.ID}))
+		if len(found) != 2 || found[k.ID].ID != k.ID || found[newest.ID].ID != newest.ID {
+			t.Fatalf("found %+v", found)
+		}
 	})
 }
 

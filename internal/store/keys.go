@@ -31,10 +31,37 @@ func (s *Store) APIKey(ctx context.Context, id string) (*hub.APIKey, error) {
 	return toAPIKey(row)
 }
 
-// APIKeys returns all keys, newest first.
-func (s *Store) APIKeys(ctx context.Context) ([]*hub.APIKey, error) {
-	keys, err := readAll(ctx, s.read.APIKey.Query().Order(ent.Desc(apikey.FieldID)), toAPIKey)
-	return keys, wrap("list API keys", err)
+// APIKeys returns a page of the keys, newest first, revoked and expired ones
+// included.
+func (s *Store) APIKeys(ctx context.Context, page hub.Page) (hub.Slice[*hub.APIKey], error) {
+	p, err := newestID().pager(page)
+	if err != nil {
+		return hub.Slice[*hub.APIKey]{}, err
+	}
+	list, err := readAll(ctx, s.read.APIKey.Query().Where(p.single), toAPIKey)
+	if err != nil {
+		return hub.Slice[*hub.APIKey]{}, wrap("list API keys", err)
+	}
+	return slice(p, list), nil
+}
+
+// CountAPIKeys counts the keys, revoked and expired ones included.
+func (s *Store) CountAPIKeys(ctx context.Context) (int, error) {
+	n, err := s.read.APIKey.Query().Count(ctx)
+	return n, wrap("count API keys", err)
+}
+
+// APIKeysByID returns those of the keys that exist.
+func (s *Store) APIKeysByID(ctx context.Context, ids []string) (map[string]*hub.APIKey, error) {
+	found := make(map[string]*hub.APIKey, len(ids))
+	err := inChunks(ids, maxInList, func(part []string) error {
+		list, err := readAll(ctx, s.read.APIKey.Query().Where(apikey.IDIn(part...)), toAPIKey)
+		for _, k := range list {
+			found[k.ID] = k
+		}
+		return err
+	})
+	return found, wrap("read API keys", err)
 }
 
 // RevokeAPIKey ends a key as of a moment. The first revocation stands.

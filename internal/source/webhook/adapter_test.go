@@ -2,6 +2,8 @@ package webhook_test
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +81,29 @@ func TestDeclarations(t *testing.T) {
 	gone.Provider = "gone"
 	if verdict := a.Verify(t.Context(), &gone, request()); verdict.Reason != hub.RejectedSignatureInvalid {
 		t.Errorf("a provider that is gone from the table: %+v", verdict)
+	}
+}
+
+func TestAMismatchNamesSecretsByTheGivenFingerprintAlone(t *testing.T) {
+	t.Parallel()
+	a := newAdapter(t, webhook.Presets())
+	detail := func(fingerprint func(hub.Secret) string, secrets ...hub.Secret) string {
+		r := &webhook.Request{
+			Header: http.Header{"X-Hub-Signature-256": {"sha256=" + strings.Repeat("0", 64)}}, ReceivedAt: now, Fingerprint: fingerprint,
+		}
+		return a.Verify(t.Context(), &hub.Source{Provider: "github", Secrets: secrets}, r).Detail
+	}
+	named := func(s hub.Secret) string { return "<" + strconv.Itoa(len(s)) + ">" }
+	for want, got := range map[string]string{
+		"under the source's secret (fingerprint <3>);":                  detail(named, "one"),
+		"under any of the source's 2 secrets (fingerprints <3>, <5>);":  detail(named, "two", "three"),
+		"under the source's secret;":                                    detail(nil, "one"),
+		"under any of the source's 2 secrets;":                          detail(nil, "two", "three"),
+		"under any secret: the source has none; the body has 0 bytes, ": detail(named),
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
 	}
 }
 

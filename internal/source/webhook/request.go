@@ -29,6 +29,9 @@ type Request struct {
 	Host   string
 	Header http.Header
 	Body   []byte
+	// Fingerprint tells secrets apart in what the operator is told of a mismatch;
+	// nil leaves that out.
+	Fingerprint func(hub.Secret) string
 	// Peer is the address of the other end of the connection.
 	Peer       netip.Addr
 	ReceivedAt time.Time

@@ -123,21 +123,27 @@ func mismatch(sender, header string, algorithm signature.Algorithm, parsed signa
 	case 0:
 		b.WriteString("any secret: the source has none")
 	case 1:
-		fmt.Fprintf(&b, "the source's secret (fingerprint %s)", src.Secrets[0].Fingerprint())
+		b.WriteString("the source's secret" + fingerprints(" (fingerprint ", src, r))
 	default:
-		fmt.Fprintf(&b, "any of the source's %d secrets (fingerprints", len(src.Secrets))
-		for i, secret := range src.Secrets {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteString(" " + secret.Fingerprint())
-		}
-		b.WriteByte(')')
+		fmt.Fprintf(&b, "any of the source's %d secrets%s", len(src.Secrets), fingerprints(" (fingerprints ", src, r))
 	}
 	received := parsed.Signatures[0]
 	fmt.Fprintf(&b, "; the body has %d bytes, the signature %d of %d bytes and starts with %x.", len(r.Body), len(received), algorithm.Size(), received[:min(4, len(received))])
 	fmt.Fprintf(&b, " Usually the secret at %s is another one, or something on the way has changed the body.", sender)
 	return refuse(hub.RejectedSignatureInvalid, b.String())
+}
+
+// fingerprints lists those of the source's secrets in parentheses, "" where the
+// request has no way to make them.
+func fingerprints(opening string, src *hub.Source, r *Request) string {
+	if r.Fingerprint == nil {
+		return ""
+	}
+	list := make([]string, len(src.Secrets))
+	for i, secret := range src.Secrets {
+		list[i] = r.Fingerprint(secret)
+	}
+	return opening + strings.Join(list, ", ") + ")"
 }
 
 // checkTime judges a signed time on both sides of now.
