@@ -21,6 +21,7 @@ import (
 	"github.com/hookgraph/hookgraph/ent/column"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/store"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 // BenchmarkAppend stores events of 1 KiB with a dedupe key and one delivery each,
@@ -30,7 +31,7 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	databases := map[string]func(*testing.B) string{
 		"SQLite":     func(b *testing.B) string { return "sqlite:" + filepath.Join(b.TempDir(), "bench.db") },
-		"PostgreSQL": func(b *testing.B) string { return postgresDatabase(b) },
+		"PostgreSQL": func(b *testing.B) string { return testkit.Postgres(b) },
 	}
 	for _, name := range []string{"SQLite", "PostgreSQL"} {
 		for _, callers := range []int{1, 32, 256} {

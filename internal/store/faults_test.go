@@ -10,6 +10,7 @@ import (
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/store"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 // faults makes the database itself refuse: an event of type "fails" at its insert,
@@ -147,7 +148,7 @@ func TestResultsThatCannotBeStoredAtFirst(t *testing.T) {
 
 func TestConnectionsThatBreak(t *testing.T) {
 	t.Parallel()
-	url := postgresDatabase(t)
+	url := testkit.Postgres(t)
 	s, b, k := startFaulty(t, url)
 	src, e := newSource(t, s, b), newEndpoint(t, s, b)
 	newSubscription(t, s, b, e)
@@ -243,7 +244,7 @@ func TestAResultThatComesLateDoesNotTakeHealthBack(t *testing.T) {
 
 func TestAPoolOfOneConnectionDoesNotStandStill(t *testing.T) {
 	t.Parallel()
-	url := postgresDatabase(t)
+	url := testkit.Postgres(t)
 	one, b := start(t, url)
 	narrow := url + "?pool_max_conns=1"
 	if strings.Contains(url, "?") {

@@ -10,12 +10,13 @@ import (
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/store"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 // twoNodes starts two stores on one PostgreSQL, which share a clock.
 func twoNodes(t *testing.T) (one, two *store.Store, b *bundle) {
 	t.Helper()
-	url := postgresDatabase(t)
+	url := testkit.Postgres(t)
 	one, b = start(t, url)
 	two, _ = start(t, url, func(cfg *store.Config) {
 		cfg.Clock, cfg.Router = b.clock, b.router
@@ -25,7 +26,7 @@ func twoNodes(t *testing.T) (one, two *store.Store, b *bundle) {
 
 func TestTwoNodesMigrateAndStartAtOnce(t *testing.T) {
 	t.Parallel()
-	url := postgresDatabase(t)
+	url := testkit.Postgres(t)
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {

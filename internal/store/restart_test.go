@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/store"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 // connect opens a database beside the store.
@@ -50,7 +52,7 @@ func schemaDiff(t *testing.T, db *sql.DB, name string) []string {
 	if name != dialect.Postgres {
 		return diff
 	}
-	fresh, _ := connect(t, postgresDatabase(t))
+	fresh, _ := connect(t, testkit.Postgres(t))
 	must(t, ent.NewClient(ent.Driver(entsql.OpenDB(name, fresh))).Schema.Create(t.Context()))
 	have, want := indexes(t, db), indexes(t, fresh)
 	return slices.DeleteFunc(diff, func(change string) bool {
@@ -149,8 +151,12 @@ func TestOpening(t *testing.T) {
 
 	t.Run("commits that may be lost are refused", func(t *testing.T) {
 		t.Parallel()
-		url := postgresDatabase(t)
-		s, _ := open(t, url+"&options=-c%20synchronous_commit%3Doff")
+		lossy, err := url.Parse(testkit.Postgres(t))
+		must(t, err)
+		query := lossy.Query()
+		query.Set("options", "-c synchronous_commit=off")
+		lossy.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // as PostgreSQL reads it
+		s, _ := open(t, lossy.String())
 		if err := s.Start(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "synchronous_commit") {
 			t.Fatalf("start says %v", err)
 		}

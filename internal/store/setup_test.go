@@ -1,14 +1,11 @@
 package store_test
 
 import (
-	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/store"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,50 +32,8 @@ func eachDatabase(t *testing.T, test func(t *testing.T, url string)) {
 	})
 	t.Run("on PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		test(t, postgresDatabase(t))
+		test(t, testkit.Postgres(t))
 	})
-}
-
-const defaultPostgres = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable&connect_timeout=2"
-
-// postgresDatabase makes a database that is dropped after the test.
-func postgresDatabase(t testing.TB) string {
-	t.Helper()
-	ctx := context.Background()
-	admin := os.Getenv("HOOKGRAPH_TEST_POSTGRES_URL")
-	given := admin != ""
-	if !given {
-		admin = defaultPostgres
-	}
-	conn, err := pgx.Connect(ctx, admin)
-	if err != nil {
-		if given {
-			t.Fatalf("HOOKGRAPH_TEST_POSTGRES_URL does not answer: %v", err)
-		}
-		t.Skip("no PostgreSQL: set HOOKGRAPH_TEST_POSTGRES_URL to a server where databases may be created, " +
-			"such as postgres://postgres:secret@127.0.0.1:5432/postgres")
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	name := "hookgraph_test_" + strings.ToLower(rand.Text()[:12])
-	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		t.Fatalf("create database: %v", err)
-	}
-	t.Cleanup(func() {
-		conn, err := pgx.Connect(ctx, admin)
-		if err == nil {
-			_, err = conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
-			_ = conn.Close(ctx)
-		}
-		if err != nil {
-			t.Errorf("drop database %s: %v", name, err)
-		}
-	})
-	u, err := url.Parse(admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
 }
 
 // bench is what a test gets beside its subject.
