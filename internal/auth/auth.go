@@ -107,7 +107,9 @@ func (a *Authenticator) noteUse(ctx context.Context, key *hub.APIKey, now time.T
 	}
 	used := *key
 	used.LastUsedAt = now
-	a.cache.Add(key.ID, cachedKey{&used, now})
+	if cached, ok := a.cache.Peek(key.ID); ok { // as old as it was, or a revoked key would work for longer
+		a.cache.Add(key.ID, cachedKey{&used, cached.at})
+	}
 	if err := a.keys.TouchAPIKey(ctx, key.ID, now); err != nil {
 		a.logger.WarnContext(ctx, "the last use of an API key was not noted", slog.String("key_id", key.ID), slog.Any("error", err))
 	}
