@@ -178,7 +178,7 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	if err != nil {
 		return nil, err
 	}
-	routes := httpapi.Routes{GraphQL: api, Inbound: door, Metrics: metrics.Handler(), Ready: ready(st)}
+	routes := httpapi.Routes{GraphQL: api, Inbound: &newcomers{door: door, store: st}, Metrics: metrics.Handler(), Ready: ready(st)}
 	if development {
 		if routes.GraphiQL, err = graphiql.New(); err != nil {
 			return nil, err
