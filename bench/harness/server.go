@@ -46,7 +46,8 @@ type Server struct {
 	Log         string   // file that its log is appended to
 	Env         []string // more environment, as NAME=value
 
-	cmd *exec.Cmd
+	cmd    *exec.Cmd
+	exited chan struct{} // closed once the process has been waited for
 }
 
 // URL returns the hub's address as a URL.
@@ -74,9 +75,12 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("start the hub: %w", err)
 	}
-	exited := make(chan struct{})
-	cmd := s.cmd
-	go func() { _ = cmd.Wait(); close(exited) }()
+	cmd, exited := s.cmd, make(chan struct{})
+	s.exited = exited
+	go func() {
+		_ = cmd.Wait() // how it ended is for the log to say
+		close(exited)
+	}()
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
@@ -119,12 +123,12 @@ func (s *Server) end(sig syscall.Signal) error {
 	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal the hub: %w", err)
 	}
-	for deadline := time.Now().Add(45 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if gone := s.cmd.Process.Signal(syscall.Signal(0)) != nil; gone {
-			return nil
-		}
+	select {
+	case <-s.exited:
+		return nil
+	case <-time.After(45 * time.Second):
+		return errors.New("the hub did not end")
 	}
-	return errors.New("the hub did not end")
 }
 
 // CPUSeconds returns the processor time, in user and kernel mode, that a process

@@ -220,7 +220,7 @@ func (h *Hub) openStore(ctx context.Context, cfg store.Config) (*store.Store, er
 	if err != nil {
 		return nil, err
 	}
-	h.started("database", func(context.Context) error { return st.Close() }) //nolint:contextcheck // closing has no bound to observe
+	h.started("database", func(context.Context) error { return st.Close() })
 	from, to, err := st.Migrate(ctx)
 	if err != nil {
 		return nil, err

@@ -78,7 +78,7 @@ func New(routes Routes, logger *slog.Logger) *API {
 
 // ServeHTTP answers one request. A panic behind it ends that request alone.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer func() { //nolint:contextcheck // problem.Write has no context to take
+	defer func() {
 		reason := recover()
 		if reason == nil {
 			return

@@ -109,7 +109,7 @@ func (s *Store) leases(ctx context.Context, r *claimRequest) ([]hub.Lease, error
 			if err == nil {
 				err = fmt.Errorf("event %s of delivery %s: %w", row.delivery.EventID, row.delivery.ID, hub.ErrNotFound)
 			}
-			s.Settle(hub.Settlement{LeaseToken: r.token, Delivery: row.delivery}) //nolint:contextcheck // a result outlives whoever brings it
+			s.Settle(hub.Settlement{LeaseToken: r.token, Delivery: row.delivery})
 			continue
 		}
 		leases = append(leases, hub.Lease{Delivery: row.delivery, Event: ev, Token: r.token, ExpiresAt: row.until.Time()})

@@ -114,7 +114,7 @@ func (t *Tail) Start(ctx context.Context) error {
 	}
 	t.started, t.idle = true, true
 	t.ring.reset(head)
-	go func() { //nolint:contextcheck // it ends with Stop, not with the context of the start
+	go func() {
 		defer close(t.stopped)
 		defer unwatch()
 		t.follow(wake)
