@@ -67,6 +67,9 @@ func TestDevPrintsAFirstEventThatWorksAsPrinted(t *testing.T) {
 	testkit.Program(t, "install curl", "curl")
 	out, errOut, end := background(t, "dev", "--addr", "127.0.0.1:0", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "dev", "hub.db"))
 	testkit.Eventually(t, "dev says how to begin", func() bool { return strings.Contains(out.String(), "# 5. ") })
+	if link := regexp.MustCompile(`http://\S+/graphiql#key=[0-9a-f]{64}\n`); !link.MatchString(out.String()) {
+		t.Errorf("no link opens GraphiQL with the key: %s", out)
+	}
 	_, script, found := strings.Cut(out.String(), "\nHUB=")
 	if !found {
 		t.Fatalf("printed: %s", out)

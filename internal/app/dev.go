@@ -149,8 +149,9 @@ curl -sSw '\n' $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: ap
   "query": "mutation { createSource(input: {name: \"Shop\", slug: \"shop\", secrets: [\"first-secret\"], verification: {apiKey: {}}}) { source { id url } userErrors { field message } } }"}'
 
 # 2. An endpoint: here a receiver that this hub runs in development.
-ENDPOINT=$(curl -sSw '\n' $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{
-  "query": "mutation { createEndpoint(input: {name: \"Receiver\", url: \"{{.Receiver}}\"}) { endpoint { id } signingSecret userErrors { field message } } }"}' | tee /dev/stderr | grep -o 'end_[0-9a-z]*' | head -n 1)
+ANSWER=$(curl -sS $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{
+  "query": "mutation { createEndpoint(input: {name: \"Receiver\", url: \"{{.Receiver}}\"}) { endpoint { id } signingSecret userErrors { field message } } }"}')
+echo "$ANSWER"; ENDPOINT=$(echo "$ANSWER" | grep -o 'end_[0-9a-z]*' | head -n 1)
 
 # 3. A subscription: which events the endpoint gets.
 curl -sSw '\n' $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{
