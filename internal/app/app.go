@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hookgraph/hookgraph/graph"
@@ -178,7 +179,7 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	if err != nil {
 		return nil, err
 	}
-	routes := httpapi.Routes{GraphQL: api, Inbound: door, Metrics: metrics.Handler(), Ready: ready(st)}
+	routes := httpapi.Routes{GraphQL: api, Inbound: &newcomers{door: door, store: st}, Metrics: metrics.Handler(), Ready: ready(st)}
 	if development {
 		if routes.GraphiQL, err = graphiql.New(); err != nil {
 			return nil, err
@@ -294,7 +295,7 @@ func (h *Hub) serveHTTP(l net.Listener, api *httpapi.API, streams interface{ Dra
 func openKeyring(text string) (*secret.Keyring, error) {
 	keys, err := secret.ParseKeys(text)
 	if err != nil {
-		return nil, fmt.Errorf("HOOKGRAPH_SECRET_KEY: %w", err)
+		return nil, fmt.Errorf("--secret-key (HOOKGRAPH_SECRET_KEY) or its file: %w", err)
 	}
 	return secret.NewKeyring(keys...)
 }
@@ -304,7 +305,15 @@ func openKeyring(text string) (*secret.Keyring, error) {
 func (h *Hub) listen(ctx context.Context, cfg config.Server) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s (%w): free it, or choose another with --addr (HOOKGRAPH_ADDR)", cfg.Addr, err)
+		advice := "give another address"
+		if errors.Is(err, syscall.EADDRINUSE) {
+			advice = "end what uses it, or give another address"
+		}
+		var of *net.OpError // which repeats the address
+		if errors.As(err, &of) {
+			err = of.Err
+		}
+		return nil, fmt.Errorf("cannot listen on %s (%w): %s with --addr (HOOKGRAPH_ADDR)", cfg.Addr, err, advice)
 	}
 	h.started("listener", func(context.Context) error {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {

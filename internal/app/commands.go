@@ -60,7 +60,10 @@ func Execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return exit
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(errOut, "hookgraph: %s; see hookgraph --help\n", oneLine(err))
+		command := where(err)
+		// Kong puts the command before what an option's own check says.
+		text := strings.TrimPrefix(oneLine(err), strings.TrimPrefix(command, "hookgraph ")+": ")
+		_, _ = fmt.Fprintf(errOut, "hookgraph: %s; see %s --help\n", text, command)
 		return 2
 	}
 	if err := selected.Run(); err != nil {
@@ -68,6 +71,20 @@ func Execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// where names the command whose help tells more about a wrong command line.
+func where(err error) string {
+	words := []string{"hookgraph"}
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && wrong.Context != nil {
+		for _, step := range wrong.Context.Path {
+			if step.Command != nil {
+				words = append(words, step.Command.Name)
+			}
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // describe says of an option what it is for, its default and its environment

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -65,6 +67,9 @@ func TestDevPrintsAFirstEventThatWorksAsPrinted(t *testing.T) {
 	testkit.Program(t, "install curl", "curl")
 	out, errOut, end := background(t, "dev", "--addr", "127.0.0.1:0", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "dev", "hub.db"))
 	testkit.Eventually(t, "dev says how to begin", func() bool { return strings.Contains(out.String(), "# 5. ") })
+	if link := regexp.MustCompile(`http://\S+/graphiql#key=[0-9a-f]{64}\n`); !link.MatchString(out.String()) {
+		t.Errorf("no link opens GraphiQL with the key: %s", out)
+	}
 	_, script, found := strings.Cut(out.String(), "\nHUB=")
 	if !found {
 		t.Fatalf("printed: %s", out)
@@ -106,6 +111,17 @@ func TestAWrongStartSaysWhatToDoInOneLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = db.Close()
+	garbage := filepath.Join(dir, "garbage.db")
+	if err := os.WriteFile(garbage, bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	served := options(t)
+	start(t, served)
+	other := options(t)
+	sealed := strings.TrimPrefix(other.DatabaseURL, "sqlite:")
+	c := start(t, other)
+	c.endpoint("http://127.0.0.1:1/", "") // it has a signing secret
+	c.stop()
 	key := "--secret-key=" + secretKey
 	fresh := "--database-url=sqlite:" + filepath.Join(dir, "hub.db")
 	for name, c := range map[string]struct {
@@ -121,6 +137,13 @@ func TestAWrongStartSaysWhatToDoInOneLine(t *testing.T) {
 		"a used port":                  {[]string{"serve", fresh, key, "--addr", used.Addr().String()}, 1, "HOOKGRAPH_ADDR"},
 		"a database that is no file":   {[]string{"serve", "--database-url=sqlite:" + dir, key, "--addr=127.0.0.1:0"}, 1, "HOOKGRAPH_DATABASE_URL"},
 		"a database that is not there": {[]string{"serve", "--database-url=postgres://nobody:hunter2@127.0.0.1:1/none", key, "--addr=127.0.0.1:0"}, 1, "HOOKGRAPH_DATABASE_URL"},
+		"a file that is no database":   {[]string{"serve", "--database-url=sqlite:" + garbage, key, "--addr=127.0.0.1:0"}, 1, "HOOKGRAPH_DATABASE_URL"},
+		"a file inside a file":         {[]string{"serve", "--database-url=sqlite:" + garbage + "/hub.db", key, "--addr=127.0.0.1:0"}, 1, "HOOKGRAPH_DATABASE_URL"},
+		"a file that is served":        {[]string{"serve", "--database-url=" + served.DatabaseURL, key, "--addr=127.0.0.1:0"}, 1, "another"},
+		"the key of another database":  {[]string{"serve", "--database-url=sqlite:" + sealed, "--secret-key=" + strings.ReplaceAll(secretKey, "A", "B")[:42] + "A=", "--addr=127.0.0.1:0"}, 1, "HOOKGRAPH_SECRET_KEY"},
+		"a port that cannot be":        {[]string{"serve", fresh, key, "--addr=127.0.0.1:99999"}, 2, "serve --help"},
+		"dev in production":            {[]string{"dev", "--env=production"}, 1, "HOOKGRAPH_ENV"},
+		"a folder that cannot be":      {[]string{"dev", "--addr=127.0.0.1:0", "--database-url=sqlite:" + garbage + "/dev/hub.db"}, 1, "folder"},
 		"a newer database":             {[]string{"serve", "--database-url=sqlite:" + newer, key, "--addr=127.0.0.1:0"}, 1, "newer"},
 		"a short operator key":         {[]string{"serve", fresh, key, "--operator-key=short"}, 2, "HOOKGRAPH_OPERATOR_KEY"},
 		"dev for the outside":          {[]string{"dev", "--addr", "0.0.0.0:0"}, 1, "loopback"},
@@ -140,6 +163,32 @@ func TestAWrongStartSaysWhatToDoInOneLine(t *testing.T) {
 			}
 			if strings.Contains(errOut, "hunter2") {
 				t.Error("the password was printed")
+			}
+		})
+	}
+}
+
+func TestPostgreSQLThatRefusesSaysWhy(t *testing.T) {
+	t.Parallel()
+	there := testkit.Postgres(t)
+	for name, c := range map[string]struct {
+		change func(*url.URL)
+		want   string
+	}{
+		"an unknown database": {func(u *url.URL) { u.Path = "/hookgraph_is_not_here" }, "hookgraph_is_not_here"},
+		"an unknown user":     {func(u *url.URL) { u.User = url.UserPassword("nobody_here", "hunter2") }, "nobody_here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u, err := url.Parse(there)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.change(u)
+			code, out, errOut := execute(t, "migrate", "--database-url", u.String())
+			if code != 1 || out != "" || strings.Count(errOut, "\n") != 1 || strings.Count(errOut, c.want) != 1 ||
+				!strings.Contains(errOut, "HOOKGRAPH_DATABASE_URL") || strings.Contains(errOut, "hunter2") {
+				t.Errorf("exit %d, printed %q and %q", code, out, errOut)
 			}
 		})
 	}

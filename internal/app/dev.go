@@ -29,12 +29,15 @@ func (c *devCommand) Run(ctx context.Context, con *console) error {
 	if !config.Loopback(c.Addr) {
 		return fmt.Errorf("--addr (HOOKGRAPH_ADDR) is %q: dev listens on loopback alone, such as 127.0.0.1:8080; use serve for all else", c.Addr)
 	}
+	if c.Environment != config.Development {
+		return fmt.Errorf("--env (HOOKGRAPH_ENV) is %q: dev is for development alone; use serve for all else", c.Environment)
+	}
 	if err := c.Database.Validate(); err != nil {
 		return err
 	}
 	dir := c.dir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory of the database: %w", err)
+		return fmt.Errorf("cannot keep files in %s (%w): make it a folder that can be written, or choose another with --database-url (HOOKGRAPH_DATABASE_URL)", dir, reason(err))
 	}
 	secret := c.SecretKey
 	if secret == "" && c.SecretKeyFile == "" {
@@ -63,6 +66,16 @@ func (c *devCommand) Run(ctx context.Context, con *console) error {
 	})
 }
 
+// shellWord quotes what a shell would otherwise take apart.
+func shellWord(text string) string {
+	if strings.IndexFunc(text, func(r rune) bool { return !strings.ContainsRune(plainInShell, r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+const plainInShell = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=@%"
+
 // dir is where a hub in development keeps its files.
 func (c *devCommand) dir() string {
 	if path, ok := strings.CutPrefix(c.DatabaseURL, "sqlite:"); ok {
@@ -82,15 +95,24 @@ func keep(path string, encode func([]byte) string) (string, error) {
 		return "", fmt.Errorf("%s is empty: delete it, and a new key is made", path)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read a key: %w", err)
+		return "", fmt.Errorf("cannot read %s (%w): make it readable, or choose another folder with --database-url (HOOKGRAPH_DATABASE_URL)", path, reason(err))
 	}
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // documented never to fail
 	key := encode(random)
 	if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("keep a key: %w", err)
+		return "", fmt.Errorf("cannot write %s (%w): make its folder writable, or choose another with --database-url (HOOKGRAPH_DATABASE_URL)", path, reason(err))
 	}
 	return key, nil
+}
+
+// reason is what the system said of a file, without the path again.
+func reason(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }
 
 // receiver takes deliveries in development and says so in the log.
@@ -111,29 +133,29 @@ func receiver(logger *slog.Logger) http.Handler {
 
 // welcome is what dev prints once it serves. Its commands are run by a test as
 // they are printed.
-var welcome = template.Must(template.New("welcome").Parse(`Hookgraph serves at {{.URL}}
+var welcome = template.Must(template.New("welcome").Funcs(template.FuncMap{"word": shellWord}).Parse(`Hookgraph serves at {{.URL}}
 
   GraphQL       {{.URL}}/graphql
-  GraphiQL      {{.URL}}/graphiql
+  GraphiQL      {{.URL}}/graphiql#key={{.Key | urlquery}}
   Operator key  {{.Key}}
 
 A first event. Paste this into another terminal:
 
-HUB={{.URL}}
-KEY={{.Key}}
+HUB={{word .URL}}
+KEY={{word .Key}}
 
 # 1. A source: requests to $HUB/in/shop that carry an API key become events.
 curl -sSw '\n' $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{
   "query": "mutation { createSource(input: {name: \"Shop\", slug: \"shop\", secrets: [\"first-secret\"], verification: {apiKey: {}}}) { source { id url } userErrors { field message } } }"}'
 
 # 2. An endpoint: here a receiver that this hub runs in development.
-ENDPOINT=$(curl -sSw '\n' $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{
-  "query": "mutation { createEndpoint(input: {name: \"Receiver\", url: \"{{.Receiver}}\"}) { endpoint { id } signingSecret userErrors { field message } } }"}' | tee /dev/stderr | grep -o 'end_[0-9a-z]*' | head -n 1)
+ANSWER=$(curl -sS $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{
+  "query": "mutation { createEndpoint(input: {name: \"Receiver\", url: \"{{.Receiver}}\"}) { endpoint { id } signingSecret userErrors { field message } } }"}')
+echo "$ANSWER"; ENDPOINT=$(echo "$ANSWER" | grep -o 'end_[0-9a-z]*' | head -n 1)
 
 # 3. A subscription: which events the endpoint gets.
 curl -sSw '\n' $HUB/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{
-  "query": "mutation ($endpoint: ID!) { createSubscription(input: {name: \"Large orders\", endpointId: $endpoint, eventTypes: [\"order.*\"], filter: \"body.total > 10\"}) { subscription { id } userErrors { field message } } }",
-  "variables": {"endpoint": "'$ENDPOINT'"}}'
+  "query": "mutation { createSubscription(input: {name: \"Large orders\", endpointId: \"'$ENDPOINT'\", eventTypes: [\"order.*\"], filter: \"body.total > 10\"}) { subscription { id } userErrors { field message } } }"}'
 
 # 4. The first event, as a shop would send it.
 curl -sSw '\n' $HUB/in/shop -H 'X-API-Key: first-secret' -H 'Content-Type: application/json' -d '{"type": "order.created", "id": 1, "total": 42}'

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -51,7 +52,7 @@ type Server struct {
 	PublicURL       string        `env:"HOOKGRAPH_PUBLIC_URL" placeholder:"URL" help:"How the outside reaches this hub, for the URLs of sources. Default: derived from the address."`
 	OperatorKey     string        `env:"HOOKGRAPH_OPERATOR_KEY" placeholder:"KEY" help:"An operator key given from outside, of 32 characters or more. ${operator_default}"`
 	NATSURL         string        `name:"nats-url" env:"HOOKGRAPH_NATS_URL" placeholder:"URL" help:"NATS server for wake-ups between nodes that share a PostgreSQL database. Default: none, nodes look again every second."`
-	AllowNetworks   []string      `env:"HOOKGRAPH_ALLOW_NETWORKS" default:"${allow_networks}" placeholder:"CIDR,…" help:"Networks that outbound calls may reach besides public ones, as a comma-separated list of CIDRs."`
+	AllowNetworks   []string      `env:"HOOKGRAPH_ALLOW_NETWORKS" default:"${allow_networks}" placeholder:"CIDR" help:"Networks that outbound calls may reach besides public ones, as a comma-separated list of CIDRs."`
 	MaxInFlight     int           `env:"HOOKGRAPH_MAX_IN_FLIGHT" default:"1024" help:"Deliveries attempted at a time by this node, over all endpoints: 1 to 65536."`
 	DrainDelay      time.Duration `env:"HOOKGRAPH_DRAIN_DELAY" default:"0s" help:"How long a stop goes on taking requests with readiness off, so that a load balancer sends them elsewhere first: up to 5m."`
 	ShutdownTimeout time.Duration `env:"HOOKGRAPH_SHUTDOWN_TIMEOUT" default:"25s" help:"How long a stop waits for requests and deliveries under way before it cuts them off: up to 10m."`
@@ -63,7 +64,11 @@ const minOperatorKey = 32
 // Validate reports the first option whose value cannot work, by its flag and
 // environment variable, and what to do about it.
 func (s *Server) Validate() error {
-	if _, _, err := net.SplitHostPort(s.Addr); err != nil {
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		return fmt.Errorf("--addr (HOOKGRAPH_ADDR) is %q: give HOST:PORT or :PORT, such as 127.0.0.1:8080", s.Addr)
 	}
 	if s.OperatorKey != "" && len(s.OperatorKey) < minOperatorKey {

@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -64,13 +66,29 @@ func openPostgres(ctx context.Context, url string) (engine, error) {
 	if err := e.ping(ctx); err != nil {
 		target := fmt.Sprintf("%s:%d", cfg.ConnConfig.Host, cfg.ConnConfig.Port)
 		_ = e.close() // the first error tells more
-		return nil, fmt.Errorf("the database at %s does not answer, check HOOKGRAPH_DATABASE_URL and that it runs: %s", target, oneLine(err))
+		return nil, unreachable(target, err)
 	}
 	return e, nil
 }
 
-// oneLine folds the driver's list of attempts into one line for the operator.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// unreachable says why a server could not be used, in one line. The driver repeats
+// its error for each address and for each way to encrypt.
+func unreachable(target string, err error) error {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) { // it answers, with no
+		return fmt.Errorf("the database at %s refuses, check user, password and name in HOOKGRAPH_DATABASE_URL: %s", target, refused.Message)
+	}
+	cause, _, _ := strings.Cut(err.Error(), "\n\t")
+	var wrong *net.OpError
+	var unknown *net.DNSError
+	switch {
+	case errors.As(err, &unknown):
+		cause = unknown.Error()
+	case errors.As(err, &wrong):
+		cause = wrong.Err.Error()
+	}
+	return fmt.Errorf("the database at %s does not answer, check HOOKGRAPH_DATABASE_URL and that it runs: %s", target, strings.Join(strings.Fields(cause), " "))
+}
 
 func (e *postgresEngine) readDriver() dialect.Driver { return entsql.OpenDB(dialect.Postgres, e.db) }
 

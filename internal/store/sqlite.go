@@ -15,7 +15,7 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/gofrs/flock"
-	_ "github.com/mattn/go-sqlite3" // the driver
+	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 
 	"github.com/hookgraph/hookgraph/ent/column"
@@ -67,6 +67,10 @@ func openSQLite(ctx context.Context, path string, tool bool) (engine, error) {
 	e.reader.SetMaxOpenConns(max(4, 2*runtime.NumCPU()))
 	e.reader.SetMaxIdleConns(max(4, 2*runtime.NumCPU()))
 	if err := e.ping(ctx); err != nil {
+		var of sqlite3.Error
+		if errors.As(err, &of) && of.Code == sqlite3.ErrNotADB {
+			err = errors.New("it is no SQLite database: name another file in HOOKGRAPH_DATABASE_URL, or move this one away")
+		}
 		return nil, errors.Join(fmt.Errorf("open database file %s: %w", path, err), e.close())
 	}
 	return e, nil
