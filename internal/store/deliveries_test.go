@@ -443,6 +443,18 @@ func TestDeletingWhatDeliveriesWaitFor(t *testing.T) {
 				t.Fatalf("the reason is %q", d.Reason)
 			}
 		}
+		for sub, noun := range map[*hub.Subscription]string{goneSub: "endpoint", lone: "subscription"} {
+			list := deliveriesOf(t, s, events[0].ID)
+			id := list[slices.IndexFunc(list, func(d *hub.Delivery) bool { return d.SubscriptionID == sub.ID })].ID
+			_, err := s.RetryDelivery(t.Context(), id)
+			wantCode(t, err, hub.CodeConflict)
+			if !strings.Contains(err.Error(), "the "+noun+" of the delivery does not exist any more") {
+				t.Errorf("the error is %q", err)
+			}
+			if d := delivery(t, s, id); d.Status != hub.DeliveryCanceled || d.CompletedAt.IsZero() {
+				t.Errorf("after the retry it is %+v", d)
+			}
+		}
 		must(t, s.DeleteSource(t.Context(), src.ID))
 		if found := got[map[string]*hub.Event](t)(s.EventsByID(t.Context(), []string{events[0].ID})); len(found) != 1 {
 			t.Fatal("the events went with their source")
