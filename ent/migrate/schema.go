@@ -94,7 +94,7 @@ var (
 			{
 				Name:    "delivery_pending",
 				Unique:  false,
-				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[9], DeliveriesColumns[2]},
+				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[2], DeliveriesColumns[9]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "status = 'PENDING'",
 				},

@@ -38,8 +38,9 @@ func (Delivery) Fields() []ent.Field {
 func (Delivery) Indexes() []ent.Index {
 	return []ent.Index{
 		// What is due: it holds what waits alone, so it stays small however long the history.
-		// The subscription is in it so that paused ones are skipped without their rows.
-		index.Fields("endpoint_id", "due_at", "subscription_id").
+		// The subscription stands before the moment so that what waits for a paused one is
+		// stepped over at once.
+		index.Fields("endpoint_id", "subscription_id", "due_at").
 			StorageKey("delivery_pending").Annotations(entsql.IndexWhere("status = 'PENDING'")),
 		// Lists of what was not delivered, in their order.
 		index.Fields("status", "id").StorageKey("delivery_undelivered").Annotations(entsql.IndexWhere("status <> 'DELIVERED'")),

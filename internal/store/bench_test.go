@@ -102,6 +102,52 @@ func BenchmarkSettle(b *testing.B) {
 	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/result")
 }
 
+// BenchmarkClaim claims of an endpoint for which 200,000 deliveries of a paused
+// subscription wait, beside as many of an active one or none, and asks what is due.
+func BenchmarkClaim(b *testing.B) {
+	databases := map[string]func(*testing.B) string{
+		"SQLite":     func(b *testing.B) string { return "sqlite:" + filepath.Join(b.TempDir(), "bench.db") },
+		"PostgreSQL": func(b *testing.B) string { return postgresDatabase(b) },
+	}
+	for _, name := range []string{"SQLite", "PostgreSQL"} {
+		for _, active := range []int{0, 200_000} {
+			b.Run(fmt.Sprintf("%s/active=%d", name, active), func(b *testing.B) { benchClaim(b, databases[name](b), active) })
+		}
+	}
+}
+
+func benchClaim(b *testing.B, url string, active int) {
+	s, bu := start(b, url)
+	src, e := newSource(b, s, bu), newEndpoint(b, s, bu)
+	paused := newSubscription(b, s, bu, e, func(sub *hub.Subscription) { sub.State = hub.SubscriptionPaused })
+	ev := newEvent(bu, src)
+	add(b, s, ev)
+	db, _ := connect(b, url)
+	insert := func(sub *hub.Subscription, count int) {
+		_, err := db.ExecContext(b.Context(), `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+			INSERT INTO deliveries (id, event_id, subscription_id, endpoint_id, status, reason, attempt_count, schedule_position,
+			next_attempt_at, due_at, lease_token, created_at, completed_at)
+			SELECT CAST($2 AS text) || CAST(i AS text), $3, $4, $5, 'PENDING', '', 0, 0, i, i, '', i, 0 FROM n WHERE $1 > 0`,
+			count, "dlv_"+sub.ID, ev.ID, sub.ID, e.ID)
+		must(b, err)
+	}
+	insert(paused, 200_000)
+	if active > 0 {
+		insert(newSubscription(b, s, bu, e), active)
+	}
+	var claiming, asking time.Duration
+	b.ResetTimer()
+	for range b.N {
+		begun := time.Now()
+		claim(b, s, e, 10)
+		claimed := time.Now()
+		got[map[string]time.Time](b)(s.NextDue(b.Context()))
+		claiming, asking = claiming+claimed.Sub(begun), asking+time.Since(claimed)
+	}
+	b.ReportMetric(float64(claiming.Microseconds())/float64(b.N), "µs/claim")
+	b.ReportMetric(float64(asking.Microseconds())/float64(b.N), "µs/next-due")
+}
+
 // rate runs do by several callers for a while and returns how often in a second.
 func rate(during time.Duration, callers int, do func()) float64 {
 	begun := time.Now()

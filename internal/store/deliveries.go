@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"maps"
 
+	entsql "entgo.io/ent/dialect/sql"
+
 	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/ent/column"
 	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/ent/endpoint"
 	"github.com/hookgraph/hookgraph/ent/predicate"
+	"github.com/hookgraph/hookgraph/ent/subscription"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -148,11 +152,13 @@ func (s *Store) Backlog(ctx context.Context, endpointIDs []string) (map[string]i
 }
 
 // RetryDelivery makes a delivery due now. One that has ended starts its schedule
-// over; one that waits keeps its place; one that is being attempted is a conflict.
+// over; one that waits keeps its place; one that is being attempted is a conflict, as
+// is one whose endpoint or subscription is gone.
 func (s *Store) RetryDelivery(ctx context.Context, id string) (*hub.Delivery, error) {
 	now := column.TimeOf(s.clock.Now())
 	due := func() *ent.DeliveryUpdate {
-		return s.write.Delivery.Update().SetNextAttemptAt(now).SetDueAt(now).SetLeaseToken("")
+		return s.write.Delivery.Update().SetNextAttemptAt(now).SetDueAt(now).SetLeaseToken("").
+			Where(refersTo(delivery.FieldEndpointID, endpoint.Table), refersTo(delivery.FieldSubscriptionID, subscription.Table))
 	}
 	n, err := due().Where(delivery.ID(id), delivery.StatusEQ(hub.DeliveryPending),
 		delivery.Or(delivery.LeaseToken(""), delivery.DueAtLTE(now))).Save(ctx)
@@ -163,11 +169,39 @@ func (s *Store) RetryDelivery(ctx context.Context, id string) (*hub.Delivery, er
 	if err != nil {
 		return nil, wrap("retry delivery", err)
 	}
-	if n > 0 {
-		s.notify() // it may be another node that has a slot free
-		s.wakeTaker()
+	if n == 0 {
+		conflict, err := s.whyNotRetried(ctx, id)
+		if err != nil {
+			return nil, wrap("retry delivery", err)
+		}
+		return s.afterAction(ctx, id, n, conflict)
 	}
-	return s.afterAction(ctx, id, n, "the delivery is being attempted right now")
+	s.notify() // it may be another node that has a slot free
+	s.wakeTaker()
+	return s.afterAction(ctx, id, n, "")
+}
+
+// refersTo restricts a query to rows whose column names a row of the table.
+func refersTo(column, table string) condition {
+	return func(s *entsql.Selector) {
+		s.Where(entsql.In(s.C(column), entsql.Dialect(s.Dialect()).Select("id").From(entsql.Table(table))))
+	}
+}
+
+// whyNotRetried tells what keeps a delivery, if there is one, from being retried.
+func (s *Store) whyNotRetried(ctx context.Context, id string) (string, error) {
+	for _, needed := range []struct{ noun, column, table string }{
+		{"endpoint", delivery.FieldEndpointID, endpoint.Table}, {"subscription", delivery.FieldSubscriptionID, subscription.Table},
+	} {
+		found, err := s.read.Delivery.Query().Where(delivery.ID(id), refersTo(needed.column, needed.table)).Exist(ctx)
+		if err != nil {
+			return "", err
+		}
+		if !found {
+			return "the " + needed.noun + " of the delivery does not exist any more", nil
+		}
+	}
+	return "the delivery is being attempted right now", nil
 }
 
 // CancelDelivery ends a delivery that waits. An attempt under way is recorded when

@@ -164,6 +164,74 @@ func TestClaiming(t *testing.T) {
 	})
 }
 
+func TestClaimingOfSeveralSubscriptions(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		s, b := start(t, url)
+		src, e, other := newSource(t, s, b), newEndpoint(t, s, b), newEndpoint(t, s, b)
+		subs := make([]*hub.Subscription, 4)
+		for i := range subs {
+			subs[i] = newSubscription(t, s, b, e)
+		}
+		// Events go to one subscription after the other: 1 is paused, 2 moves away.
+		turn := 0
+		b.router.set(func(*hub.Event, *hub.Configuration) []string { return []string{subs[turn%len(subs)].ID} })
+		begun := b.clock.Now()
+		var owed []*hub.Event
+		for range 24 {
+			ev := newEvent(b, src)
+			add(t, s, ev)
+			owed = append(owed, ev)
+			turn++
+			b.clock.advance(time.Second)
+		}
+		setState := func(state hub.SubscriptionState) func(*hub.Subscription) error {
+			return func(sub *hub.Subscription) error {
+				sub.State = state
+				return nil
+			}
+		}
+		for _, i := range []int{0, 1} {
+			got[*hub.Subscription](t)(s.UpdateSubscription(t.Context(), subs[i].ID, setState(hub.SubscriptionPaused)))
+		}
+		got[*hub.Subscription](t)(s.UpdateSubscription(t.Context(), subs[2].ID, func(sub *hub.Subscription) error {
+			sub.EndpointID = other.ID
+			return nil
+		}))
+		due := func() time.Time { return got[map[string]time.Time](t)(s.NextDue(t.Context()))[e.ID] }
+		claimed := func(limit int) (owners []int) {
+			t.Helper()
+			for _, l := range claim(t, s, e, limit) {
+				owners = append(owners, slices.IndexFunc(owed, func(ev *hub.Event) bool { return ev.ID == l.Event.ID }))
+			}
+			return owners
+		}
+
+		if at := due(); !at.Equal(begun.Add(2 * time.Second)) {
+			t.Fatalf("next due after %v", at.Sub(begun))
+		}
+		if is := claimed(5); !slices.Equal(is, []int{2, 3, 6, 7, 10}) {
+			t.Fatalf("claimed %v", is)
+		}
+		got[*hub.Subscription](t)(s.UpdateSubscription(t.Context(), subs[0].ID, setState(hub.SubscriptionActive)))
+		if at := due(); !at.Equal(begun) {
+			t.Fatalf("next due after %v once resumed", at.Sub(begun))
+		}
+		if is := claimed(4); !slices.Equal(is, []int{0, 4, 8, 11}) {
+			t.Fatalf("claimed %v once resumed", is)
+		}
+		if is := claimed(100); !slices.Equal(is, []int{12, 14, 15, 16, 18, 19, 20, 22, 23}) {
+			t.Fatalf("claimed %v of the rest", is)
+		}
+		if is := claimed(100); len(is) != 0 {
+			t.Fatalf("claimed %v again", is)
+		}
+		if at := due(); !at.Equal(b.clock.Now().Add(time.Minute)) {
+			t.Fatalf("next due after %v while all is leased", at.Sub(begun))
+		}
+	})
+}
+
 func TestSettling(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, url string) {
@@ -373,6 +441,18 @@ func TestDeletingWhatDeliveriesWaitFor(t *testing.T) {
 		for _, d := range deliveriesOf(t, s, events[0].ID) {
 			if d.SubscriptionID == goneSub.ID && !strings.Contains(d.Reason, "endpoint was deleted") {
 				t.Fatalf("the reason is %q", d.Reason)
+			}
+		}
+		for sub, noun := range map[*hub.Subscription]string{goneSub: "endpoint", lone: "subscription"} {
+			list := deliveriesOf(t, s, events[0].ID)
+			id := list[slices.IndexFunc(list, func(d *hub.Delivery) bool { return d.SubscriptionID == sub.ID })].ID
+			_, err := s.RetryDelivery(t.Context(), id)
+			wantCode(t, err, hub.CodeConflict)
+			if !strings.Contains(err.Error(), "the "+noun+" of the delivery does not exist any more") {
+				t.Errorf("the error is %q", err)
+			}
+			if d := delivery(t, s, id); d.Status != hub.DeliveryCanceled || d.CompletedAt.IsZero() {
+				t.Errorf("after the retry it is %+v", d)
 			}
 		}
 		must(t, s.DeleteSource(t.Context(), src.ID))

@@ -325,6 +325,9 @@ func TestPages(t *testing.T) {
 			endpoints := ids(c.endpoints, func(e *hub.Endpoint) string { return e.ID })
 			sources := ids(c.sources, func(s *hub.Source) string { return s.ID })
 			page, f := hub.Page{Size: 5}, hub.DeliveryFilter{}
+			if queries := c.b.trace.during(func() { must(t, c.Refresh(ctx)) }); len(queries) > 0 {
+				t.Errorf("what keeps up with others is counted: %s", queries)
+			}
 			for name, do := range map[string]func() error{
 				"deliveries of events":    func() error { _, err := c.DeliveriesOf(ctx, store.OfEvents, events, f, page); return err },
 				"deliveries of endpoints": func() error { _, err := c.DeliveriesOf(ctx, store.OfEndpoints, endpoints, f, page); return err },

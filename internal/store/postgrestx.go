@@ -311,8 +311,33 @@ func queueRejections(b *pgx.Batch, p *plan) {
 	}
 }
 
-// queueClaims leases due rows that no other transaction holds. The rows are picked
-// in a CTE, which PostgreSQL runs once, so that the limit is kept.
+// postgresClaim leases due rows that no other transaction holds. As in SQLite it steps
+// from one waiting subscription to the next. The rows are picked in a CTE, which
+// PostgreSQL runs once, so that the limit is kept; of several subscriptions more rows
+// may be locked than are picked, until the commit.
+const postgresClaim = `WITH picked AS (
+		SELECT due.id, w.until FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w(endpoint_id, n, until)
+		CROSS JOIN LATERAL (
+			WITH RECURSIVE waiting AS (
+				(SELECT subscription_id FROM deliveries WHERE endpoint_id = w.endpoint_id AND status = 'PENDING'
+					ORDER BY subscription_id, due_at LIMIT 1)
+				UNION ALL
+				SELECT next.subscription_id FROM waiting CROSS JOIN LATERAL (
+					SELECT d.subscription_id FROM deliveries AS d WHERE d.endpoint_id = w.endpoint_id AND d.status = 'PENDING'
+					AND d.subscription_id > waiting.subscription_id ORDER BY d.subscription_id, d.due_at LIMIT 1
+				) AS next
+			)
+			SELECT longest.id FROM waiting CROSS JOIN LATERAL (
+				SELECT d.id, d.due_at FROM deliveries AS d WHERE d.endpoint_id = w.endpoint_id
+				AND d.subscription_id = waiting.subscription_id AND d.status = 'PENDING' AND d.due_at <= $4
+				ORDER BY d.due_at LIMIT w.n FOR UPDATE SKIP LOCKED
+			) AS longest
+			WHERE waiting.subscription_id <> ALL ($5::text[]) ORDER BY longest.due_at LIMIT w.n
+		) AS due
+	)
+	UPDATE deliveries AS d SET due_at = picked.until, lease_token = $6 FROM picked WHERE d.id = picked.id
+	RETURNING d.id, d.event_id, d.subscription_id, d.endpoint_id, d.attempt_count, d.schedule_position, d.next_attempt_at, d.created_at, d.due_at`
+
 func queueClaims(b *pgx.Batch, p *plan) {
 	for _, r := range p.claims {
 		var endpoints []string
@@ -327,16 +352,7 @@ func queueClaims(b *pgx.Batch, p *plan) {
 		if len(endpoints) == 0 {
 			continue
 		}
-		b.Queue(`WITH picked AS (
-				SELECT due.id, w.until FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w(endpoint_id, n, until)
-				CROSS JOIN LATERAL (
-					SELECT id FROM deliveries WHERE endpoint_id = w.endpoint_id AND status = 'PENDING' AND due_at <= $4
-					AND subscription_id <> ALL ($5::text[]) ORDER BY due_at LIMIT w.n FOR UPDATE SKIP LOCKED
-				) AS due
-			)
-			UPDATE deliveries AS d SET due_at = picked.until, lease_token = $6 FROM picked WHERE d.id = picked.id
-			RETURNING d.id, d.event_id, d.subscription_id, d.endpoint_id, d.attempt_count, d.schedule_position, d.next_attempt_at, d.created_at, d.due_at`,
-			endpoints, limits, until, micros(p.now), p.claimable.paused, r.token).Query(func(rows pgx.Rows) error {
+		b.Queue(postgresClaim, endpoints, limits, until, micros(p.now), p.claimable.paused, r.token).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var claimed claimedRow
 				if err := rows.Scan(append(claimed.columns(), &claimed.until)...); err != nil {

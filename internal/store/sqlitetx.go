@@ -210,6 +210,25 @@ func (t *sqliteTx) writeHead(ctx context.Context, p *plan) error {
 	return nil
 }
 
+// sqliteClaim leases due rows of an endpoint. It steps from one waiting subscription
+// to the next, so that it never walks what waits for a paused one, takes as many of
+// each as are wanted in all, and keeps those due longest.
+const sqliteClaim = `WITH RECURSIVE waiting (subscription_id) AS (
+		SELECT * FROM (SELECT subscription_id FROM deliveries WHERE endpoint_id = ?3 AND status = 'PENDING'
+			ORDER BY subscription_id, due_at LIMIT 1)
+		UNION ALL
+		SELECT (SELECT d.subscription_id FROM deliveries AS d WHERE d.endpoint_id = ?3 AND d.status = 'PENDING'
+			AND d.subscription_id > waiting.subscription_id ORDER BY d.subscription_id, d.due_at LIMIT 1)
+		FROM waiting WHERE waiting.subscription_id IS NOT NULL
+	)
+	UPDATE deliveries SET due_at = ?1, lease_token = ?2 WHERE rowid IN (
+		SELECT d.rowid FROM waiting CROSS JOIN deliveries AS d
+		WHERE waiting.subscription_id NOT IN (SELECT value FROM json_each(?5)) AND d.rowid IN (
+			SELECT due.rowid FROM deliveries AS due WHERE due.endpoint_id = ?3 AND due.subscription_id = waiting.subscription_id
+			AND due.status = 'PENDING' AND due.due_at <= ?4 ORDER BY due.due_at LIMIT ?6)
+		ORDER BY d.due_at LIMIT ?6)
+	RETURNING ` + claimedColumns
+
 func (t *sqliteTx) writeClaims(ctx context.Context, p *plan) error {
 	if len(p.claims) == 0 {
 		return nil
@@ -224,11 +243,7 @@ func (t *sqliteTx) writeClaims(ctx context.Context, p *plan) error {
 				continue
 			}
 			until := column.TimeOf(p.now.Add(w.Lease))
-			rows, err := t.tx.QueryContext(ctx, `UPDATE deliveries SET due_at = ?, lease_token = ? WHERE id IN (
-				SELECT id FROM deliveries WHERE endpoint_id = ? AND status = 'PENDING' AND due_at <= ?
-				AND subscription_id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT ?)
-				RETURNING `+claimedColumns,
-				int64(until), r.token, w.EndpointID, micros(p.now), string(paused), w.Limit)
+			rows, err := t.tx.QueryContext(ctx, sqliteClaim, int64(until), r.token, w.EndpointID, micros(p.now), string(paused), w.Limit)
 			if err != nil {
 				return fmt.Errorf("claim deliveries: %w", err)
 			}

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"entgo.io/ent/dialect"
+
 	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
@@ -82,6 +84,7 @@ type Store struct {
 	clock  hub.Clock
 	log    *slog.Logger
 	engine engine
+	reads  dialect.Driver // beneath read, for what ent cannot say
 	read   *ent.Client
 	write  *ent.Client // on SQLite the one connection that writes
 
@@ -121,7 +124,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		engine: eng,
 		queue:  newQueue(),
 	}
-	s.read = ent.NewClient(ent.Driver(traced(eng.readDriver(), cfg.Trace)))
+	s.reads = traced(eng.readDriver(), cfg.Trace)
+	s.read = ent.NewClient(ent.Driver(s.reads))
 	s.write = ent.NewClient(ent.Driver(traced(eng.writeDriver(), cfg.Trace)))
 	s.config.Store(hub.NewConfiguration(0, nil, nil, nil))
 	return s, nil

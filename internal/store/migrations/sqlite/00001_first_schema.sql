@@ -55,7 +55,7 @@ CREATE TABLE deliveries (
     completed_at integer NOT NULL,
     PRIMARY KEY (id)
 );
-CREATE INDEX delivery_pending ON deliveries (endpoint_id, due_at, subscription_id) WHERE status = 'PENDING';
+CREATE INDEX delivery_pending ON deliveries (endpoint_id, subscription_id, due_at) WHERE status = 'PENDING';
 CREATE INDEX delivery_undelivered ON deliveries (status, id) WHERE status <> 'DELIVERED';
 CREATE INDEX delivery_event_id ON deliveries (event_id);
 CREATE INDEX delivery_endpoint_id_id ON deliveries (endpoint_id, id);
