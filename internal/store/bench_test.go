@@ -107,7 +107,7 @@ func BenchmarkSettle(b *testing.B) {
 func BenchmarkClaim(b *testing.B) {
 	databases := map[string]func(*testing.B) string{
 		"SQLite":     func(b *testing.B) string { return "sqlite:" + filepath.Join(b.TempDir(), "bench.db") },
-		"PostgreSQL": func(b *testing.B) string { return postgresDatabase(b) },
+		"PostgreSQL": func(b *testing.B) string { return testkit.Postgres(b) },
 	}
 	for _, name := range []string{"SQLite", "PostgreSQL"} {
 		for _, active := range []int{0, 200_000} {
