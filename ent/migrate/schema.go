@@ -108,6 +108,22 @@ var (
 				},
 			},
 			{
+				Name:    "delivery_dead_of_endpoint",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[4], DeliveriesColumns[0]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status IN ('DEAD', 'CANCELED')",
+				},
+			},
+			{
+				Name:    "delivery_dead_of_subscription",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[2], DeliveriesColumns[4], DeliveriesColumns[0]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status IN ('DEAD', 'CANCELED')",
+				},
+			},
+			{
 				Name:    "delivery_event_id",
 				Unique:  false,
 				Columns: []*schema.Column{DeliveriesColumns[1]},

@@ -44,6 +44,12 @@ func (Delivery) Indexes() []ent.Index {
 			StorageKey("delivery_pending").Annotations(entsql.IndexWhere("status = 'PENDING'")),
 		// Lists of what was not delivered, in their order.
 		index.Fields("status", "id").StorageKey("delivery_undelivered").Annotations(entsql.IndexWhere("status <> 'DELIVERED'")),
+		// The same of one endpoint or subscription, which else would be looked for in its whole
+		// history. What is delivered, or waits to be, is in neither.
+		index.Fields("endpoint_id", "status", "id").
+			StorageKey("delivery_dead_of_endpoint").Annotations(entsql.IndexWhere("status IN ('DEAD', 'CANCELED')")),
+		index.Fields("subscription_id", "status", "id").
+			StorageKey("delivery_dead_of_subscription").Annotations(entsql.IndexWhere("status IN ('DEAD', 'CANCELED')")),
 		index.Fields("event_id"),
 		index.Fields("endpoint_id", "id"),
 		index.Fields("subscription_id", "id"),

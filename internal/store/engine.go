@@ -63,7 +63,7 @@ func connect(ctx context.Context, cfg Config) (engine, error) {
 		if rest == "" {
 			return nil, errors.New("the database URL names no file: write sqlite:PATH")
 		}
-		return openSQLite(ctx, rest, cfg.Tool)
+		return openSQLite(ctx, rest, cfg)
 	case "postgres", "postgresql":
 		if _, err := url.Parse(cfg.URL); err != nil {
 			return nil, errors.New("the database URL is malformed: write postgres://user:password@host:port/database")

@@ -162,8 +162,11 @@ func (s *Store) statusAnyOf(statuses []hub.DeliveryStatus) condition {
 			}
 		}
 		var any []*entsql.Predicate
-		if !delivered { // said as the partial index says it, so that it serves
+		if !delivered { // said as the partial indexes say it, so that they serve
 			sel.Where(written(sel, delivery.FieldStatus, " <> 'DELIVERED'"))
+			if !pending && !held {
+				sel.Where(written(sel, delivery.FieldStatus, " IN ('DEAD', 'CANCELED')"))
+			}
 		}
 		if len(ended) > 0 {
 			any = append(any, entsql.In(sel.C(delivery.FieldStatus), ended...))

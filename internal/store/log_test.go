@@ -253,6 +253,18 @@ func TestReadingTheLog(t *testing.T) {
 		if !slices.Equal(read, want) {
 			t.Fatalf("read %v, want %v", read, want)
 		}
+		head := got[hub.Sequence](t)(s.Head(t.Context()))
+		for range 12 { // as large as a source may allow: not all of them in one page
+			add(t, s, newEvent(b, src, func(ev *hub.Event) { ev.Payload.Body = make([]byte, 1<<20) }))
+		}
+		for at, want := range map[hub.Sequence]int{head - 1: 9, head: 8, head + 3: 8, head + 4: 8, head + 5: 7, head + 12: 0} {
+			if page := got[[]*hub.Event](t)(s.EventsAfter(t.Context(), at, 100)); len(page) != want || want > 0 && page[0].Sequence != at+1 {
+				t.Fatalf("the page after %d of %d has %d events, want %d", at, head, len(page), want)
+			}
+		}
+		if page := got[[]*hub.Event](t)(s.EventsAfter(t.Context(), head, 3)); len(page) != 3 {
+			t.Fatalf("the page of 3 has %d events", len(page))
+		}
 		if oldest, epoch := got[hub.Sequence](t)(s.Oldest(t.Context())), s.Epoch(); oldest != 1 || len(epoch) != 16 {
 			t.Fatalf("oldest %d, epoch %q", oldest, epoch)
 		}

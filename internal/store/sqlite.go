@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -24,6 +25,7 @@ import (
 // sqliteEngine is one file, one connection that writes and several that read.
 type sqliteEngine struct {
 	path           string
+	wal            walBounds
 	writer, reader *sql.DB
 	lock           *flock.Flock // nil for a tool
 
@@ -40,13 +42,13 @@ const (
 	sqliteReader = "_query_only=1&" + sqliteShared
 )
 
-func openSQLite(ctx context.Context, path string, tool bool) (engine, error) {
+func openSQLite(ctx context.Context, path string, cfg Config) (engine, error) {
 	path = strings.TrimPrefix(path, "//") // sqlite://PATH is a common slip
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{path: path}
-	if !tool {
+	e := &sqliteEngine{path: path, wal: cmp.Or(cfg.wal, walBounds{length: maxWAL, again: emptyAgain})}
+	if !cfg.Tool {
 		e.lock = flock.New(path + ".lock")
 		switch locked, err := e.lock.TryLock(); {
 		case err != nil:
@@ -166,10 +168,16 @@ const (
 	emptyAgain = 5 * time.Second
 )
 
+// walBounds is maxWAL and emptyAgain, where tests set others.
+type walBounds struct {
+	length int64
+	again  time.Duration
+}
+
 // emptyWAL makes the WAL start over where it has grown too long.
 func (e *sqliteEngine) emptyWAL(ctx context.Context) error {
 	info, err := os.Stat(e.path + "-wal")
-	if err != nil || info.Size() < maxWAL || time.Since(e.stuck) < emptyAgain {
+	if err != nil || info.Size() < e.wal.length || time.Since(e.stuck) < e.wal.again {
 		return nil // without a WAL there is nothing to do
 	}
 	conn, err := e.writer.Conn(ctx)

@@ -38,6 +38,8 @@ type Config struct {
 	// Trace, where given, is called with each SQL statement that goes through ent,
 	// which is every read. Tests count statements with it.
 	Trace func(query string)
+
+	wal walBounds // of SQLite; tests make them small
 }
 
 // Sealer encrypts secrets at rest. What was sealed for one bound does not open

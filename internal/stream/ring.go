@@ -97,13 +97,15 @@ func (p *pager) next() int {
 	return p.limit
 }
 
-func (p *pager) learn(events []*hub.Event) {
+// learn looks at a page that was read and returns its size.
+func (p *pager) learn(events []*hub.Event) int {
 	if len(events) == 0 {
-		return
+		return 0
 	}
 	size := 0
 	for _, ev := range events {
 		size += sizeOf(ev)
 	}
 	p.limit = min(max(pageBytes*len(events)/size, 1), maxPage, 4*p.next())
+	return size
 }

@@ -20,7 +20,8 @@ type Log interface {
 	Oldest(ctx context.Context) (hub.Sequence, error)
 	// EventsAfter returns the first events that follow a position, with their
 	// payloads, in sequence order. Whatever it leaves out before the last one it
-	// returns will never be committed.
+	// returns will never be committed. Where there are any it returns one at least,
+	// but it may stop before the limit once their bodies come to pageBytes or more.
 	EventsAfter(ctx context.Context, after hub.Sequence, limit int) ([]*hub.Event, error)
 	// Epoch names the database.
 	Epoch() string
@@ -273,12 +274,12 @@ func (t *Tail) read(ctx context.Context, pages *pager) (bool, error) {
 	if err != nil || len(events) == 0 {
 		return false, err
 	}
-	pages.learn(events)
+	size := pages.learn(events)
 	t.mu.Lock()
 	t.ring.add(events)
 	t.grown()
 	t.mu.Unlock()
-	return len(events) >= limit, nil
+	return len(events) >= limit || size >= pageBytes, nil
 }
 
 // grown tells the readers that wait. The caller holds mu.

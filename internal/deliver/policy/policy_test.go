@@ -516,18 +516,3 @@ func TestEveryDeliveryEndsOrWaitsForAStatedReason(t *testing.T) {
 		}
 	})
 }
-
-func TestFirstAttemptIsWithinItsJitter(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		wait := time.Duration(rapid.Int64Range(0, int64(72*time.Hour)).Draw(t, "wait"))
-		jitter := rapid.Float64Range(-1, 2).Draw(t, "jitter")
-		due := policy.FirstAttempt(hub.RetryPolicy{Schedule: []time.Duration{wait}, Jitter: jitter}, start, rapid.Float64Range(0, 0.999).Draw(t, "random"))
-		if got := due.Sub(start); got < 0 || got > 2*wait {
-			t.Fatalf("%v for %v", got, wait)
-		}
-	})
-	if due := policy.FirstAttempt(hub.RetryPolicy{}, start, 0); !due.Equal(start) {
-		t.Errorf("the default schedule begins at %v", due)
-	}
-}

@@ -19,12 +19,6 @@ func Schedule(p hub.RetryPolicy) []time.Duration {
 	return p.Schedule
 }
 
-// FirstAttempt returns when a new delivery is due: the schedule's first wait,
-// with its jitter, from now.
-func FirstAttempt(p hub.RetryPolicy, now time.Time, random float64) time.Time {
-	return now.Add(spread(Schedule(p)[0], p.Jitter, random))
-}
-
 // spread moves a wait by up to ±jitter of it. It is never negative.
 func spread(wait time.Duration, jitter, random float64) time.Duration {
 	jitter = min(max(jitter, 0), 1)

@@ -57,6 +57,8 @@ CREATE TABLE deliveries (
 );
 CREATE INDEX delivery_pending ON deliveries (endpoint_id, subscription_id, due_at) WHERE status = 'PENDING';
 CREATE INDEX delivery_undelivered ON deliveries (status, id) WHERE status <> 'DELIVERED';
+CREATE INDEX delivery_dead_of_endpoint ON deliveries (endpoint_id, status, id) WHERE status IN ('DEAD', 'CANCELED');
+CREATE INDEX delivery_dead_of_subscription ON deliveries (subscription_id, status, id) WHERE status IN ('DEAD', 'CANCELED');
 CREATE INDEX delivery_event_id ON deliveries (event_id);
 CREATE INDEX delivery_endpoint_id_id ON deliveries (endpoint_id, id);
 CREATE INDEX delivery_subscription_id_id ON deliveries (subscription_id, id);
