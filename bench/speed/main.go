@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,6 +36,7 @@ type options struct {
 	root        string
 	databaseURL string
 	bare        string
+	parts       string
 }
 
 func main() {
@@ -43,6 +45,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each measurement is made; the median counts")
 	flag.StringVar(&o.root, "root", ".", "the module's root")
 	flag.StringVar(&o.databaseURL, "database-url", "", "database of the hub, empty at the start; default: a SQLite file in a temporary directory")
+	flag.StringVar(&o.parts, "parts", "abc", "which of the measurements are made")
 	flag.StringVar(&o.bare, "bare", "", "serve the baseline at this address, for the program's own use")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -128,25 +131,11 @@ func run(ctx context.Context, o options) error {
 	}
 	b := &bench{options: o, hub: hub, sink: sink, bareAddr: bareAddr}
 
-	fmt.Println("(a) durable acknowledgements, HMAC verified, 1 KiB JSON")
-	for _, conns := range []int{32, 256} {
-		var bareRate, ackRate []float64
-		for range o.rounds {
-			bareRate = append(bareRate, b.closed(ctx, bareAddr, "/", conns).rate)
-			ackRate = append(ackRate, b.closed(ctx, addr, "/in/"+storeOnly.Slug, conns).rate)
-		}
-		fmt.Printf("    %3d connections: %7.0f/s   bare net/http %7.0f/s   ratio %.2f\n", conns, median(ackRate), median(bareRate), median(ackRate)/median(bareRate))
+	if strings.Contains(o.parts, "a") {
+		b.acknowledgements(ctx, addr, "/in/"+storeOnly.Slug)
 	}
-	fmt.Println("\n(b) end to end, one delivery an event, from the first request to the last arrival")
-	for _, conns := range []int{32, 256} {
-		var bareRate, ackRate, endRate, cpu []float64
-		for range o.rounds {
-			bareRate = append(bareRate, b.closed(ctx, bareAddr, "/", conns).rate)
-			r := b.endToEnd(ctx, addr, "/in/"+routed.Slug, conns)
-			ackRate, endRate, cpu = append(ackRate, r.rate), append(endRate, r.endToEnd), append(cpu, r.cpu)
-		}
-		fmt.Printf("    %3d connections: %7.0f/s   acknowledged %7.0f/s   bare net/http %7.0f/s   ratio %.2f   hub %.2f CPU s per 1,000 events\n",
-			conns, median(endRate), median(ackRate), median(bareRate), median(endRate)/median(bareRate), median(cpu))
+	if strings.Contains(o.parts, "b") {
+		b.deliveries(ctx, addr, "/in/"+routed.Slug)
 	}
 	peak, err := harness.PeakMiB(hub.PID())
 	if err != nil {
@@ -159,18 +148,8 @@ func run(ctx context.Context, o options) error {
 	if err := hub.Start(ctx); err != nil {
 		return err
 	}
-	fmt.Println("\n(c) latency at a steady rate, open loop, from the moment a request was due")
-	for _, rate := range []int{200, 1000} {
-		var ack50, ack99, end50, end99 []float64
-		var cpu []float64
-		for range o.rounds {
-			r := b.open(ctx, addr, "/in/"+routed.Slug, rate)
-			ack50, ack99 = append(ack50, r.ack.Quantile(.5).Seconds()), append(ack99, r.ack.Quantile(.99).Seconds())
-			end50, end99 = append(end50, r.end.Quantile(.5).Seconds()), append(end99, r.end.Quantile(.99).Seconds())
-			cpu = append(cpu, r.cpu)
-		}
-		fmt.Printf("    %4d/s: acknowledged p50 %s p99 %s   end to end p50 %s p99 %s   hub %.2f CPU s per 1,000 events\n", rate,
-			ms(seconds(median(ack50))), ms(seconds(median(ack99))), ms(seconds(median(end50))), ms(seconds(median(end99))), median(cpu))
+	if strings.Contains(o.parts, "c") {
+		b.latencies(ctx, addr, "/in/"+routed.Slug)
 	}
 	if peak, err = harness.PeakMiB(hub.PID()); err != nil {
 		return err
@@ -181,6 +160,51 @@ func run(ctx context.Context, o options) error {
 	}
 	fmt.Printf("fdatasync at the end: p50 %s, p99 %s\n", ms(p50), ms(p99))
 	return nil
+}
+
+// acknowledgements measures part (a).
+func (b *bench) acknowledgements(ctx context.Context, addr, path string) {
+	fmt.Println("(a) durable acknowledgements, HMAC verified, 1 KiB JSON")
+	for _, conns := range []int{32, 256} {
+		var bareRate, ackRate []float64
+		for range b.rounds {
+			bareRate = append(bareRate, b.closed(ctx, b.bareAddr, "/", conns).rate)
+			ackRate = append(ackRate, b.closed(ctx, addr, path, conns).rate)
+		}
+		fmt.Printf("    %3d connections: %7.0f/s   bare net/http %7.0f/s   ratio %.2f\n", conns, median(ackRate), median(bareRate), median(ackRate)/median(bareRate))
+	}
+}
+
+// deliveries measures part (b).
+func (b *bench) deliveries(ctx context.Context, addr, path string) {
+	fmt.Println("\n(b) end to end, one delivery an event, from the first request to the last arrival")
+	for _, conns := range []int{32, 256} {
+		var bareRate, ackRate, endRate, cpu []float64
+		for range b.rounds {
+			bareRate = append(bareRate, b.closed(ctx, b.bareAddr, "/", conns).rate)
+			r := b.endToEnd(ctx, addr, path, conns)
+			ackRate, endRate, cpu = append(ackRate, r.rate), append(endRate, r.endToEnd), append(cpu, r.cpu)
+		}
+		fmt.Printf("    %3d connections: %7.0f/s   acknowledged %7.0f/s   bare net/http %7.0f/s   ratio %.2f   hub %.2f CPU s per 1,000 events\n",
+			conns, median(endRate), median(ackRate), median(bareRate), median(endRate)/median(bareRate), median(cpu))
+	}
+}
+
+// latencies measures part (c).
+func (b *bench) latencies(ctx context.Context, addr, path string) {
+	fmt.Println("\n(c) latency at a steady rate, open loop, from the moment a request was due")
+	for _, rate := range []int{200, 1000} {
+		var ack50, ack99, end50, end99 []float64
+		var cpu []float64
+		for range b.rounds {
+			r := b.open(ctx, addr, path, rate)
+			ack50, ack99 = append(ack50, r.ack.Quantile(.5).Seconds()), append(ack99, r.ack.Quantile(.99).Seconds())
+			end50, end99 = append(end50, r.end.Quantile(.5).Seconds()), append(end99, r.end.Quantile(.99).Seconds())
+			cpu = append(cpu, r.cpu)
+		}
+		fmt.Printf("    %4d/s: acknowledged p50 %s p99 %s   end to end p50 %s p99 %s   hub %.2f CPU s per 1,000 events\n", rate,
+			ms(seconds(median(ack50))), ms(seconds(median(ack99))), ms(seconds(median(end50))), ms(seconds(median(end99))), median(cpu))
+	}
 }
 
 type bench struct {

@@ -37,7 +37,7 @@ import (
 
 // gcPercent trades memory, of which the hub needs little, for processor time: most
 // of what it allocates is gone with the request. GOGC in the environment overrides it.
-const gcPercent = 400
+const gcPercent = 300
 
 // writeDown is how long a stop has, after it has cut off what was under way, to
 // write down what became of it.
