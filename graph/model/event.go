@@ -24,11 +24,6 @@ func NewEvents(snapshot *Snapshot, events []*hub.Event) []*Event {
 	return out
 }
 
-// NewEvent shows one event.
-func NewEvent(snapshot *Snapshot, event *hub.Event) *Event {
-	return NewEvents(snapshot, []*hub.Event{event})[0]
-}
-
 // Source returns where the event came in, nil once that is deleted.
 func (e *Event) Source() *Source { return sourceOf(e.snapshot, e.SourceID, e.sources) }
 

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"github.com/hookgraph/hookgraph/internal/config"
 	"github.com/hookgraph/hookgraph/internal/httpapi"
 	"github.com/hookgraph/hookgraph/internal/observe"
+	"github.com/hookgraph/hookgraph/internal/secret"
 )
 
 type devCommand struct {
@@ -39,29 +39,29 @@ func (c *devCommand) Run(ctx context.Context, con *console) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot keep files in %s (%w): make it a folder that can be written, or choose another with --database-url (HOOKGRAPH_DATABASE_URL)", dir, reason(err))
 	}
-	secret := c.SecretKey
-	if secret == "" && c.SecretKeyFile == "" {
-		made, err := keep(filepath.Join(dir, "secret.key"), base64.StdEncoding.EncodeToString)
+	sealing := c.SecretKey
+	if sealing == "" && c.SecretKeyFile == "" {
+		made, err := keep(filepath.Join(dir, "secret.key"), secret.GenerateKey)
 		if err != nil {
 			return err
 		}
-		secret = made
+		sealing = made
 	} else {
 		given, err := c.Text()
 		if err != nil {
 			return err
 		}
-		secret = given
+		sealing = given
 	}
 	if c.OperatorKey == "" {
-		made, err := keep(filepath.Join(dir, "operator.key"), hex.EncodeToString)
+		made, err := keep(filepath.Join(dir, "operator.key"), newOperatorKey)
 		if err != nil {
 			return err
 		}
 		c.OperatorKey = made
 	}
 	logger := observe.NewLogger(con.err, c.LogLevel, c.LogFormat)
-	return serve(ctx, c.Server, secret, logger, func(url string) error {
+	return serve(ctx, c.Server, sealing, logger, func(url string) error {
 		return welcome.Execute(con.out, map[string]string{"URL": url, "Key": c.OperatorKey, "Receiver": url + httpapi.ReceiverPath})
 	})
 }
@@ -84,9 +84,17 @@ func (c *devCommand) dir() string {
 	return ".hookgraph"
 }
 
-// keep returns the key in the file, or makes one of 32 random bytes and keeps it
-// there, readable by its owner alone.
-func keep(path string, encode func([]byte) string) (string, error) {
+// newOperatorKey makes a key of 32 random bytes in hexadecimal, which needs no
+// quoting in a shell or a link.
+func newOperatorKey() string {
+	random := make([]byte, 32)
+	_, _ = rand.Read(random) // documented never to fail
+	return hex.EncodeToString(random)
+}
+
+// keep returns the key in the file, or generates one and keeps it there, readable
+// by its owner alone.
+func keep(path string, generate func() string) (string, error) {
 	raw, err := os.ReadFile(path)
 	if err == nil {
 		if key := strings.TrimSpace(string(raw)); key != "" {
@@ -97,9 +105,7 @@ func keep(path string, encode func([]byte) string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("cannot read %s (%w): make it readable, or choose another folder with --database-url (HOOKGRAPH_DATABASE_URL)", path, reason(err))
 	}
-	random := make([]byte, 32)
-	_, _ = rand.Read(random) // documented never to fail
-	key := encode(random)
+	key := generate()
 	if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("cannot write %s (%w): make its folder writable, or choose another with --database-url (HOOKGRAPH_DATABASE_URL)", path, reason(err))
 	}

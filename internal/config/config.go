@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hookgraph/hookgraph/internal/outbound"
 )
 
 // Environment says how careful the hub must be.
@@ -114,17 +116,9 @@ func (d *Database) Validate() error {
 
 // AllowedNetworks returns AllowNetworks parsed.
 func (s *Server) AllowedNetworks() ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, text := range s.AllowNetworks {
-		text = strings.TrimSpace(text)
-		if text == "" {
-			continue
-		}
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("--allow-networks (HOOKGRAPH_ALLOW_NETWORKS) holds %q: give CIDRs separated by commas, such as 10.0.0.0/8,fd00::/8", text)
-		}
-		out = append(out, prefix.Masked())
+	out, err := outbound.ParseNetworks(strings.Join(s.AllowNetworks, ","))
+	if err != nil {
+		return nil, fmt.Errorf("--allow-networks (HOOKGRAPH_ALLOW_NETWORKS): %w: give CIDRs separated by commas, such as 10.0.0.0/8,fd00::/8", err)
 	}
 	return out, nil
 }

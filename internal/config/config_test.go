@@ -30,7 +30,7 @@ func TestValidateNamesTheOptionAndWhatToDo(t *testing.T) {
 		"a database of an unknown form":    {func(s *config.Server) { s.DatabaseURL = "mysql://x" }, "HOOKGRAPH_DATABASE_URL"},
 		"a database without a file":        {func(s *config.Server) { s.DatabaseURL = "sqlite:" }, "HOOKGRAPH_DATABASE_URL"},
 		"a database URL that is not a URL": {func(s *config.Server) { s.DatabaseURL = "postgres://a:%zz@h/d" }, "HOOKGRAPH_DATABASE_URL"},
-		"networks that are no CIDRs":       {func(s *config.Server) { s.AllowNetworks = []string{"10.0.0.1"} }, "HOOKGRAPH_ALLOW_NETWORKS"},
+		"networks that are no CIDRs":       {func(s *config.Server) { s.AllowNetworks = []string{"10.0.0.0/99"} }, "HOOKGRAPH_ALLOW_NETWORKS"},
 		"a public URL without a scheme":    {func(s *config.Server) { s.PublicURL = "hooks.example.com" }, "HOOKGRAPH_PUBLIC_URL"},
 		"a public URL with a query":        {func(s *config.Server) { s.PublicURL = "https://hooks.example.com/?a=b" }, "HOOKGRAPH_PUBLIC_URL"},
 		"nothing in flight":                {func(s *config.Server) { s.MaxInFlight = 0 }, "HOOKGRAPH_MAX_IN_FLIGHT"},

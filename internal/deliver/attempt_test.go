@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,7 @@ func loopback(t testing.TB, options ...outbound.TransportOptions) *http.Transpor
 	if len(options) > 0 {
 		o = options[0]
 	}
-	transport := outbound.NewTransport(outbound.NewGuard(outbound.Loopback()...), o)
+	transport := outbound.NewTransport(outbound.NewGuard(netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")), o)
 	t.Cleanup(transport.CloseIdleConnections)
 	return transport
 }

@@ -37,11 +37,6 @@ func NewGuard(allow ...netip.Prefix) *Guard {
 	return g
 }
 
-// Loopback is what development mode allows: this machine itself.
-func Loopback() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-}
-
 // ParseNetworks reads a comma-separated list of networks in CIDR notation. A
 // bare address stands for itself alone.
 func ParseNetworks(text string) ([]netip.Prefix, error) {

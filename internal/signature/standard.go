@@ -93,19 +93,3 @@ func SignStandard(secret hub.Secret, id string, at time.Time, body []byte) (stri
 
 // Standard is the format of the header webhook-signature for v1.
 func Standard() Format { return Versions(StandardV1, Base64) }
-
-// VerifyStandard reports whether the list of a webhook-signature header holds a
-// v1 signature of the message under one of the keys. It does not judge the
-// timestamp's age; the error says what is wrong with the list's form.
-func VerifyStandard(keys [][]byte, id, timestamp string, body []byte, list string) (bool, error) {
-	parsed, err := Standard().Parse(list)
-	if err != nil {
-		return false, err
-	}
-	head := make([]byte, 0, len(id)+len(timestamp)+2)
-	head = append(head, id...)
-	head = append(head, '.')
-	head = append(head, timestamp...)
-	head = append(head, '.')
-	return SHA256.Verify(keys, parsed.Signatures, head, body), nil
-}
