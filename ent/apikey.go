@@ -24,6 +24,8 @@ type APIKey struct {
 	Name string `json:"name,omitempty"`
 	// Role holds the value of the "role" field.
 	Role hub.Role `json:"role,omitempty"`
+	// of role PARTNER: whose it is; else empty
+	PartnerID string `json:"partner_id,omitempty"`
 	// Scopes holds the value of the "scopes" field.
 	Scopes []hub.Scope `json:"scopes,omitempty"`
 	// its first characters, to recognise it by
@@ -50,7 +52,7 @@ func (*APIKey) scanValues(columns []string) ([]any, error) {
 			values[i] = new([]byte)
 		case apikey.FieldCreatedAt, apikey.FieldExpiresAt, apikey.FieldRevokedAt, apikey.FieldLastUsedAt:
 			values[i] = new(sql.NullInt64)
-		case apikey.FieldID, apikey.FieldName, apikey.FieldRole, apikey.FieldPrefix:
+		case apikey.FieldID, apikey.FieldName, apikey.FieldRole, apikey.FieldPartnerID, apikey.FieldPrefix:
 			values[i] = new(sql.NullString)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -84,6 +86,12 @@ func (_m *APIKey) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field role", values[i])
 			} else if value.Valid {
 				_m.Role = hub.Role(value.String)
+			}
+		case apikey.FieldPartnerID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field partner_id", values[i])
+			} else if value.Valid {
+				_m.PartnerID = value.String
 			}
 		case apikey.FieldScopes:
 			if value, ok := values[i].(*[]byte); !ok {
@@ -170,6 +178,9 @@ func (_m *APIKey) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("role=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Role))
+	builder.WriteString(", ")
+	builder.WriteString("partner_id=")
+	builder.WriteString(_m.PartnerID)
 	builder.WriteString(", ")
 	builder.WriteString("scopes=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Scopes))

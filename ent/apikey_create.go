@@ -33,6 +33,20 @@ func (_c *APIKeyCreate) SetRole(v hub.Role) *APIKeyCreate {
 	return _c
 }
 
+// SetPartnerID sets the "partner_id" field.
+func (_c *APIKeyCreate) SetPartnerID(v string) *APIKeyCreate {
+	_c.mutation.SetPartnerID(v)
+	return _c
+}
+
+// SetNillablePartnerID sets the "partner_id" field if the given value is not nil.
+func (_c *APIKeyCreate) SetNillablePartnerID(v *string) *APIKeyCreate {
+	if v != nil {
+		_c.SetPartnerID(*v)
+	}
+	return _c
+}
+
 // SetScopes sets the "scopes" field.
 func (_c *APIKeyCreate) SetScopes(v []hub.Scope) *APIKeyCreate {
 	_c.mutation.SetScopes(v)
@@ -88,6 +102,7 @@ func (_c *APIKeyCreate) Mutation() *APIKeyMutation {
 
 // Save creates the APIKey in the database.
 func (_c *APIKeyCreate) Save(ctx context.Context) (*APIKey, error) {
+	_c.defaults()
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -113,6 +128,14 @@ func (_c *APIKeyCreate) ExecX(ctx context.Context) {
 	}
 }
 
+// defaults sets the default values of the builder before save.
+func (_c *APIKeyCreate) defaults() {
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		v := apikey.DefaultPartnerID
+		_c.mutation.SetPartnerID(v)
+	}
+}
+
 // check runs all checks and user-defined validators on the builder.
 func (_c *APIKeyCreate) check() error {
 	if _, ok := _c.mutation.Name(); !ok {
@@ -120,6 +143,9 @@ func (_c *APIKeyCreate) check() error {
 	}
 	if _, ok := _c.mutation.Role(); !ok {
 		return &ValidationError{Name: "role", err: errors.New(`ent: missing required field "APIKey.role"`)}
+	}
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		return &ValidationError{Name: "partner_id", err: errors.New(`ent: missing required field "APIKey.partner_id"`)}
 	}
 	if _, ok := _c.mutation.Scopes(); !ok {
 		return &ValidationError{Name: "scopes", err: errors.New(`ent: missing required field "APIKey.scopes"`)}
@@ -185,6 +211,10 @@ func (_c *APIKeyCreate) createSpec() (*APIKey, *sqlgraph.CreateSpec) {
 		_spec.SetField(apikey.FieldRole, field.TypeString, value)
 		_node.Role = value
 	}
+	if value, ok := _c.mutation.PartnerID(); ok {
+		_spec.SetField(apikey.FieldPartnerID, field.TypeString, value)
+		_node.PartnerID = value
+	}
 	if value, ok := _c.mutation.Scopes(); ok {
 		_spec.SetField(apikey.FieldScopes, field.TypeJSON, value)
 		_node.Scopes = value
@@ -234,6 +264,7 @@ func (_c *APIKeyCreateBulk) Save(ctx context.Context) ([]*APIKey, error) {
 	for i := range _c.builders {
 		func(i int, root context.Context) {
 			builder := _c.builders[i]
+			builder.defaults()
 			var mut Mutator = MutateFunc(func(ctx context.Context, m Mutation) (Value, error) {
 				mutation, ok := m.(*APIKeyMutation)
 				if !ok {

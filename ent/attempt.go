@@ -42,6 +42,10 @@ type Attempt struct {
 	ResponseHeaders []byte `json:"response_headers,omitempty"`
 	// its first 16 KiB
 	ResponseBody []byte `json:"response_body,omitempty"`
+	// of a test or a challenge, which are of no delivery
+	EndpointID string `json:"endpoint_id,omitempty"`
+	// likewise; null: the event's
+	RequestBody  []byte `json:"request_body,omitempty"`
 	selectValues sql.SelectValues
 }
 
@@ -50,11 +54,11 @@ func (*Attempt) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case attempt.FieldRequestHeaders, attempt.FieldResponseHeaders, attempt.FieldResponseBody:
+		case attempt.FieldRequestHeaders, attempt.FieldResponseHeaders, attempt.FieldResponseBody, attempt.FieldRequestBody:
 			values[i] = new([]byte)
 		case attempt.FieldNumber, attempt.FieldStartedAt, attempt.FieldDuration, attempt.FieldStatusCode:
 			values[i] = new(sql.NullInt64)
-		case attempt.FieldID, attempt.FieldDeliveryID, attempt.FieldOutcome, attempt.FieldError, attempt.FieldRequestURL:
+		case attempt.FieldID, attempt.FieldDeliveryID, attempt.FieldOutcome, attempt.FieldError, attempt.FieldRequestURL, attempt.FieldEndpointID:
 			values[i] = new(sql.NullString)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -143,6 +147,18 @@ func (_m *Attempt) assignValues(columns []string, values []any) error {
 			} else if value != nil {
 				_m.ResponseBody = *value
 			}
+		case attempt.FieldEndpointID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field endpoint_id", values[i])
+			} else if value.Valid {
+				_m.EndpointID = value.String
+			}
+		case attempt.FieldRequestBody:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field request_body", values[i])
+			} else if value != nil {
+				_m.RequestBody = *value
+			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
 		}
@@ -211,6 +227,12 @@ func (_m *Attempt) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("response_body=")
 	builder.WriteString(fmt.Sprintf("%v", _m.ResponseBody))
+	builder.WriteString(", ")
+	builder.WriteString("endpoint_id=")
+	builder.WriteString(_m.EndpointID)
+	builder.WriteString(", ")
+	builder.WriteString("request_body=")
+	builder.WriteString(fmt.Sprintf("%v", _m.RequestBody))
 	builder.WriteByte(')')
 	return builder.String()
 }

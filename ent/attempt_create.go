@@ -88,6 +88,26 @@ func (_c *AttemptCreate) SetResponseBody(v []byte) *AttemptCreate {
 	return _c
 }
 
+// SetEndpointID sets the "endpoint_id" field.
+func (_c *AttemptCreate) SetEndpointID(v string) *AttemptCreate {
+	_c.mutation.SetEndpointID(v)
+	return _c
+}
+
+// SetNillableEndpointID sets the "endpoint_id" field if the given value is not nil.
+func (_c *AttemptCreate) SetNillableEndpointID(v *string) *AttemptCreate {
+	if v != nil {
+		_c.SetEndpointID(*v)
+	}
+	return _c
+}
+
+// SetRequestBody sets the "request_body" field.
+func (_c *AttemptCreate) SetRequestBody(v []byte) *AttemptCreate {
+	_c.mutation.SetRequestBody(v)
+	return _c
+}
+
 // SetID sets the "id" field.
 func (_c *AttemptCreate) SetID(v string) *AttemptCreate {
 	_c.mutation.SetID(v)
@@ -239,6 +259,14 @@ func (_c *AttemptCreate) createSpec() (*Attempt, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.ResponseBody(); ok {
 		_spec.SetField(attempt.FieldResponseBody, field.TypeBytes, value)
 		_node.ResponseBody = value
+	}
+	if value, ok := _c.mutation.EndpointID(); ok {
+		_spec.SetField(attempt.FieldEndpointID, field.TypeString, value)
+		_node.EndpointID = value
+	}
+	if value, ok := _c.mutation.RequestBody(); ok {
+		_spec.SetField(attempt.FieldRequestBody, field.TypeBytes, value)
+		_node.RequestBody = value
 	}
 	return _node, _spec
 }

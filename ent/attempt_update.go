@@ -68,6 +68,12 @@ func (_u *AttemptUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 			}
 		}
 	}
+	if _u.mutation.EndpointIDCleared() {
+		_spec.ClearField(attempt.FieldEndpointID, field.TypeString)
+	}
+	if _u.mutation.RequestBodyCleared() {
+		_spec.ClearField(attempt.FieldRequestBody, field.TypeBytes)
+	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{attempt.Label}
@@ -158,6 +164,12 @@ func (_u *AttemptUpdateOne) sqlSave(ctx context.Context) (_node *Attempt, err er
 				ps[i](selector)
 			}
 		}
+	}
+	if _u.mutation.EndpointIDCleared() {
+		_spec.ClearField(attempt.FieldEndpointID, field.TypeString)
+	}
+	if _u.mutation.RequestBodyCleared() {
+		_spec.ClearField(attempt.FieldRequestBody, field.TypeBytes)
 	}
 	_node = &Attempt{config: _u.config}
 	_spec.Assign = _node.assignValues

@@ -14,17 +14,34 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
+	"github.com/hookgraph/hookgraph/ent/announcement"
 	"github.com/hookgraph/hookgraph/ent/apikey"
 	"github.com/hookgraph/hookgraph/ent/attempt"
 	"github.com/hookgraph/hookgraph/ent/dedupekey"
 	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/ent/deliverybody"
+	"github.com/hookgraph/hookgraph/ent/deliverychange"
+	"github.com/hookgraph/hookgraph/ent/document"
 	"github.com/hookgraph/hookgraph/ent/endpoint"
 	"github.com/hookgraph/hookgraph/ent/endpointhealth"
 	"github.com/hookgraph/hookgraph/ent/event"
+	"github.com/hookgraph/hookgraph/ent/eventtype"
+	"github.com/hookgraph/hookgraph/ent/fetch"
+	"github.com/hookgraph/hookgraph/ent/learnhead"
 	"github.com/hookgraph/hookgraph/ent/loghead"
+	"github.com/hookgraph/hookgraph/ent/orderingmark"
+	"github.com/hookgraph/hookgraph/ent/partner"
+	"github.com/hookgraph/hookgraph/ent/peer"
 	"github.com/hookgraph/hookgraph/ent/rejection"
+	"github.com/hookgraph/hookgraph/ent/replay"
+	"github.com/hookgraph/hookgraph/ent/replayitem"
+	"github.com/hookgraph/hookgraph/ent/rollup"
+	"github.com/hookgraph/hookgraph/ent/sighting"
 	"github.com/hookgraph/hookgraph/ent/source"
+	"github.com/hookgraph/hookgraph/ent/sourceclock"
 	"github.com/hookgraph/hookgraph/ent/subscription"
+	"github.com/hookgraph/hookgraph/ent/subscriptionrevision"
+	"github.com/hookgraph/hookgraph/ent/watch"
 )
 
 // Client is the client that holds all ent builders.
@@ -34,26 +51,60 @@ type Client struct {
 	Schema *migrate.Schema
 	// APIKey is the client for interacting with the APIKey builders.
 	APIKey *APIKeyClient
+	// Announcement is the client for interacting with the Announcement builders.
+	Announcement *AnnouncementClient
 	// Attempt is the client for interacting with the Attempt builders.
 	Attempt *AttemptClient
 	// DedupeKey is the client for interacting with the DedupeKey builders.
 	DedupeKey *DedupeKeyClient
 	// Delivery is the client for interacting with the Delivery builders.
 	Delivery *DeliveryClient
+	// DeliveryBody is the client for interacting with the DeliveryBody builders.
+	DeliveryBody *DeliveryBodyClient
+	// DeliveryChange is the client for interacting with the DeliveryChange builders.
+	DeliveryChange *DeliveryChangeClient
+	// Document is the client for interacting with the Document builders.
+	Document *DocumentClient
 	// Endpoint is the client for interacting with the Endpoint builders.
 	Endpoint *EndpointClient
 	// EndpointHealth is the client for interacting with the EndpointHealth builders.
 	EndpointHealth *EndpointHealthClient
 	// Event is the client for interacting with the Event builders.
 	Event *EventClient
+	// EventType is the client for interacting with the EventType builders.
+	EventType *EventTypeClient
+	// Fetch is the client for interacting with the Fetch builders.
+	Fetch *FetchClient
+	// LearnHead is the client for interacting with the LearnHead builders.
+	LearnHead *LearnHeadClient
 	// LogHead is the client for interacting with the LogHead builders.
 	LogHead *LogHeadClient
+	// OrderingMark is the client for interacting with the OrderingMark builders.
+	OrderingMark *OrderingMarkClient
+	// Partner is the client for interacting with the Partner builders.
+	Partner *PartnerClient
+	// Peer is the client for interacting with the Peer builders.
+	Peer *PeerClient
 	// Rejection is the client for interacting with the Rejection builders.
 	Rejection *RejectionClient
+	// Replay is the client for interacting with the Replay builders.
+	Replay *ReplayClient
+	// ReplayItem is the client for interacting with the ReplayItem builders.
+	ReplayItem *ReplayItemClient
+	// Rollup is the client for interacting with the Rollup builders.
+	Rollup *RollupClient
+	// Sighting is the client for interacting with the Sighting builders.
+	Sighting *SightingClient
 	// Source is the client for interacting with the Source builders.
 	Source *SourceClient
+	// SourceClock is the client for interacting with the SourceClock builders.
+	SourceClock *SourceClockClient
 	// Subscription is the client for interacting with the Subscription builders.
 	Subscription *SubscriptionClient
+	// SubscriptionRevision is the client for interacting with the SubscriptionRevision builders.
+	SubscriptionRevision *SubscriptionRevisionClient
+	// Watch is the client for interacting with the Watch builders.
+	Watch *WatchClient
 }
 
 // NewClient creates a new client configured with the given options.
@@ -66,16 +117,33 @@ func NewClient(opts ...Option) *Client {
 func (c *Client) init() {
 	c.Schema = migrate.NewSchema(c.driver)
 	c.APIKey = NewAPIKeyClient(c.config)
+	c.Announcement = NewAnnouncementClient(c.config)
 	c.Attempt = NewAttemptClient(c.config)
 	c.DedupeKey = NewDedupeKeyClient(c.config)
 	c.Delivery = NewDeliveryClient(c.config)
+	c.DeliveryBody = NewDeliveryBodyClient(c.config)
+	c.DeliveryChange = NewDeliveryChangeClient(c.config)
+	c.Document = NewDocumentClient(c.config)
 	c.Endpoint = NewEndpointClient(c.config)
 	c.EndpointHealth = NewEndpointHealthClient(c.config)
 	c.Event = NewEventClient(c.config)
+	c.EventType = NewEventTypeClient(c.config)
+	c.Fetch = NewFetchClient(c.config)
+	c.LearnHead = NewLearnHeadClient(c.config)
 	c.LogHead = NewLogHeadClient(c.config)
+	c.OrderingMark = NewOrderingMarkClient(c.config)
+	c.Partner = NewPartnerClient(c.config)
+	c.Peer = NewPeerClient(c.config)
 	c.Rejection = NewRejectionClient(c.config)
+	c.Replay = NewReplayClient(c.config)
+	c.ReplayItem = NewReplayItemClient(c.config)
+	c.Rollup = NewRollupClient(c.config)
+	c.Sighting = NewSightingClient(c.config)
 	c.Source = NewSourceClient(c.config)
+	c.SourceClock = NewSourceClockClient(c.config)
 	c.Subscription = NewSubscriptionClient(c.config)
+	c.SubscriptionRevision = NewSubscriptionRevisionClient(c.config)
+	c.Watch = NewWatchClient(c.config)
 }
 
 type (
@@ -166,19 +234,36 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 	cfg := c.config
 	cfg.driver = tx
 	return &Tx{
-		ctx:            ctx,
-		config:         cfg,
-		APIKey:         NewAPIKeyClient(cfg),
-		Attempt:        NewAttemptClient(cfg),
-		DedupeKey:      NewDedupeKeyClient(cfg),
-		Delivery:       NewDeliveryClient(cfg),
-		Endpoint:       NewEndpointClient(cfg),
-		EndpointHealth: NewEndpointHealthClient(cfg),
-		Event:          NewEventClient(cfg),
-		LogHead:        NewLogHeadClient(cfg),
-		Rejection:      NewRejectionClient(cfg),
-		Source:         NewSourceClient(cfg),
-		Subscription:   NewSubscriptionClient(cfg),
+		ctx:                  ctx,
+		config:               cfg,
+		APIKey:               NewAPIKeyClient(cfg),
+		Announcement:         NewAnnouncementClient(cfg),
+		Attempt:              NewAttemptClient(cfg),
+		DedupeKey:            NewDedupeKeyClient(cfg),
+		Delivery:             NewDeliveryClient(cfg),
+		DeliveryBody:         NewDeliveryBodyClient(cfg),
+		DeliveryChange:       NewDeliveryChangeClient(cfg),
+		Document:             NewDocumentClient(cfg),
+		Endpoint:             NewEndpointClient(cfg),
+		EndpointHealth:       NewEndpointHealthClient(cfg),
+		Event:                NewEventClient(cfg),
+		EventType:            NewEventTypeClient(cfg),
+		Fetch:                NewFetchClient(cfg),
+		LearnHead:            NewLearnHeadClient(cfg),
+		LogHead:              NewLogHeadClient(cfg),
+		OrderingMark:         NewOrderingMarkClient(cfg),
+		Partner:              NewPartnerClient(cfg),
+		Peer:                 NewPeerClient(cfg),
+		Rejection:            NewRejectionClient(cfg),
+		Replay:               NewReplayClient(cfg),
+		ReplayItem:           NewReplayItemClient(cfg),
+		Rollup:               NewRollupClient(cfg),
+		Sighting:             NewSightingClient(cfg),
+		Source:               NewSourceClient(cfg),
+		SourceClock:          NewSourceClockClient(cfg),
+		Subscription:         NewSubscriptionClient(cfg),
+		SubscriptionRevision: NewSubscriptionRevisionClient(cfg),
+		Watch:                NewWatchClient(cfg),
 	}, nil
 }
 
@@ -196,19 +281,36 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 	cfg := c.config
 	cfg.driver = &txDriver{tx: tx, drv: c.driver}
 	return &Tx{
-		ctx:            ctx,
-		config:         cfg,
-		APIKey:         NewAPIKeyClient(cfg),
-		Attempt:        NewAttemptClient(cfg),
-		DedupeKey:      NewDedupeKeyClient(cfg),
-		Delivery:       NewDeliveryClient(cfg),
-		Endpoint:       NewEndpointClient(cfg),
-		EndpointHealth: NewEndpointHealthClient(cfg),
-		Event:          NewEventClient(cfg),
-		LogHead:        NewLogHeadClient(cfg),
-		Rejection:      NewRejectionClient(cfg),
-		Source:         NewSourceClient(cfg),
-		Subscription:   NewSubscriptionClient(cfg),
+		ctx:                  ctx,
+		config:               cfg,
+		APIKey:               NewAPIKeyClient(cfg),
+		Announcement:         NewAnnouncementClient(cfg),
+		Attempt:              NewAttemptClient(cfg),
+		DedupeKey:            NewDedupeKeyClient(cfg),
+		Delivery:             NewDeliveryClient(cfg),
+		DeliveryBody:         NewDeliveryBodyClient(cfg),
+		DeliveryChange:       NewDeliveryChangeClient(cfg),
+		Document:             NewDocumentClient(cfg),
+		Endpoint:             NewEndpointClient(cfg),
+		EndpointHealth:       NewEndpointHealthClient(cfg),
+		Event:                NewEventClient(cfg),
+		EventType:            NewEventTypeClient(cfg),
+		Fetch:                NewFetchClient(cfg),
+		LearnHead:            NewLearnHeadClient(cfg),
+		LogHead:              NewLogHeadClient(cfg),
+		OrderingMark:         NewOrderingMarkClient(cfg),
+		Partner:              NewPartnerClient(cfg),
+		Peer:                 NewPeerClient(cfg),
+		Rejection:            NewRejectionClient(cfg),
+		Replay:               NewReplayClient(cfg),
+		ReplayItem:           NewReplayItemClient(cfg),
+		Rollup:               NewRollupClient(cfg),
+		Sighting:             NewSightingClient(cfg),
+		Source:               NewSourceClient(cfg),
+		SourceClock:          NewSourceClockClient(cfg),
+		Subscription:         NewSubscriptionClient(cfg),
+		SubscriptionRevision: NewSubscriptionRevisionClient(cfg),
+		Watch:                NewWatchClient(cfg),
 	}, nil
 }
 
@@ -238,8 +340,11 @@ func (c *Client) Close() error {
 // In order to add hooks to a specific client, call: `client.Node.Use(...)`.
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
-		c.APIKey, c.Attempt, c.DedupeKey, c.Delivery, c.Endpoint, c.EndpointHealth,
-		c.Event, c.LogHead, c.Rejection, c.Source, c.Subscription,
+		c.APIKey, c.Announcement, c.Attempt, c.DedupeKey, c.Delivery, c.DeliveryBody,
+		c.DeliveryChange, c.Document, c.Endpoint, c.EndpointHealth, c.Event,
+		c.EventType, c.Fetch, c.LearnHead, c.LogHead, c.OrderingMark, c.Partner,
+		c.Peer, c.Rejection, c.Replay, c.ReplayItem, c.Rollup, c.Sighting, c.Source,
+		c.SourceClock, c.Subscription, c.SubscriptionRevision, c.Watch,
 	} {
 		n.Use(hooks...)
 	}
@@ -249,8 +354,11 @@ func (c *Client) Use(hooks ...Hook) {
 // In order to add interceptors to a specific client, call: `client.Node.Intercept(...)`.
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
-		c.APIKey, c.Attempt, c.DedupeKey, c.Delivery, c.Endpoint, c.EndpointHealth,
-		c.Event, c.LogHead, c.Rejection, c.Source, c.Subscription,
+		c.APIKey, c.Announcement, c.Attempt, c.DedupeKey, c.Delivery, c.DeliveryBody,
+		c.DeliveryChange, c.Document, c.Endpoint, c.EndpointHealth, c.Event,
+		c.EventType, c.Fetch, c.LearnHead, c.LogHead, c.OrderingMark, c.Partner,
+		c.Peer, c.Rejection, c.Replay, c.ReplayItem, c.Rollup, c.Sighting, c.Source,
+		c.SourceClock, c.Subscription, c.SubscriptionRevision, c.Watch,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -261,26 +369,60 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 	switch m := m.(type) {
 	case *APIKeyMutation:
 		return c.APIKey.mutate(ctx, m)
+	case *AnnouncementMutation:
+		return c.Announcement.mutate(ctx, m)
 	case *AttemptMutation:
 		return c.Attempt.mutate(ctx, m)
 	case *DedupeKeyMutation:
 		return c.DedupeKey.mutate(ctx, m)
 	case *DeliveryMutation:
 		return c.Delivery.mutate(ctx, m)
+	case *DeliveryBodyMutation:
+		return c.DeliveryBody.mutate(ctx, m)
+	case *DeliveryChangeMutation:
+		return c.DeliveryChange.mutate(ctx, m)
+	case *DocumentMutation:
+		return c.Document.mutate(ctx, m)
 	case *EndpointMutation:
 		return c.Endpoint.mutate(ctx, m)
 	case *EndpointHealthMutation:
 		return c.EndpointHealth.mutate(ctx, m)
 	case *EventMutation:
 		return c.Event.mutate(ctx, m)
+	case *EventTypeMutation:
+		return c.EventType.mutate(ctx, m)
+	case *FetchMutation:
+		return c.Fetch.mutate(ctx, m)
+	case *LearnHeadMutation:
+		return c.LearnHead.mutate(ctx, m)
 	case *LogHeadMutation:
 		return c.LogHead.mutate(ctx, m)
+	case *OrderingMarkMutation:
+		return c.OrderingMark.mutate(ctx, m)
+	case *PartnerMutation:
+		return c.Partner.mutate(ctx, m)
+	case *PeerMutation:
+		return c.Peer.mutate(ctx, m)
 	case *RejectionMutation:
 		return c.Rejection.mutate(ctx, m)
+	case *ReplayMutation:
+		return c.Replay.mutate(ctx, m)
+	case *ReplayItemMutation:
+		return c.ReplayItem.mutate(ctx, m)
+	case *RollupMutation:
+		return c.Rollup.mutate(ctx, m)
+	case *SightingMutation:
+		return c.Sighting.mutate(ctx, m)
 	case *SourceMutation:
 		return c.Source.mutate(ctx, m)
+	case *SourceClockMutation:
+		return c.SourceClock.mutate(ctx, m)
 	case *SubscriptionMutation:
 		return c.Subscription.mutate(ctx, m)
+	case *SubscriptionRevisionMutation:
+		return c.SubscriptionRevision.mutate(ctx, m)
+	case *WatchMutation:
+		return c.Watch.mutate(ctx, m)
 	default:
 		return nil, fmt.Errorf("ent: unknown mutation type %T", m)
 	}
@@ -416,6 +558,139 @@ func (c *APIKeyClient) mutate(ctx context.Context, m *APIKeyMutation) (Value, er
 		return (&APIKeyDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown APIKey mutation op: %q", m.Op())
+	}
+}
+
+// AnnouncementClient is a client for the Announcement schema.
+type AnnouncementClient struct {
+	config
+}
+
+// NewAnnouncementClient returns a client for the Announcement from the given config.
+func NewAnnouncementClient(c config) *AnnouncementClient {
+	return &AnnouncementClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `announcement.Hooks(f(g(h())))`.
+func (c *AnnouncementClient) Use(hooks ...Hook) {
+	c.hooks.Announcement = append(c.hooks.Announcement, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `announcement.Intercept(f(g(h())))`.
+func (c *AnnouncementClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Announcement = append(c.inters.Announcement, interceptors...)
+}
+
+// Create returns a builder for creating a Announcement entity.
+func (c *AnnouncementClient) Create() *AnnouncementCreate {
+	mutation := newAnnouncementMutation(c.config, OpCreate)
+	return &AnnouncementCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Announcement entities.
+func (c *AnnouncementClient) CreateBulk(builders ...*AnnouncementCreate) *AnnouncementCreateBulk {
+	return &AnnouncementCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *AnnouncementClient) MapCreateBulk(slice any, setFunc func(*AnnouncementCreate, int)) *AnnouncementCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &AnnouncementCreateBulk{err: fmt.Errorf("calling to AnnouncementClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*AnnouncementCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &AnnouncementCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Announcement.
+func (c *AnnouncementClient) Update() *AnnouncementUpdate {
+	mutation := newAnnouncementMutation(c.config, OpUpdate)
+	return &AnnouncementUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *AnnouncementClient) UpdateOne(_m *Announcement) *AnnouncementUpdateOne {
+	mutation := newAnnouncementMutation(c.config, OpUpdateOne, withAnnouncement(_m))
+	return &AnnouncementUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *AnnouncementClient) UpdateOneID(id string) *AnnouncementUpdateOne {
+	mutation := newAnnouncementMutation(c.config, OpUpdateOne, withAnnouncementID(id))
+	return &AnnouncementUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Announcement.
+func (c *AnnouncementClient) Delete() *AnnouncementDelete {
+	mutation := newAnnouncementMutation(c.config, OpDelete)
+	return &AnnouncementDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *AnnouncementClient) DeleteOne(_m *Announcement) *AnnouncementDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *AnnouncementClient) DeleteOneID(id string) *AnnouncementDeleteOne {
+	builder := c.Delete().Where(announcement.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &AnnouncementDeleteOne{builder}
+}
+
+// Query returns a query builder for Announcement.
+func (c *AnnouncementClient) Query() *AnnouncementQuery {
+	return &AnnouncementQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeAnnouncement},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Announcement entity by its id.
+func (c *AnnouncementClient) Get(ctx context.Context, id string) (*Announcement, error) {
+	return c.Query().Where(announcement.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *AnnouncementClient) GetX(ctx context.Context, id string) *Announcement {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *AnnouncementClient) Hooks() []Hook {
+	return c.hooks.Announcement
+}
+
+// Interceptors returns the client interceptors.
+func (c *AnnouncementClient) Interceptors() []Interceptor {
+	return c.inters.Announcement
+}
+
+func (c *AnnouncementClient) mutate(ctx context.Context, m *AnnouncementMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&AnnouncementCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&AnnouncementUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&AnnouncementUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&AnnouncementDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Announcement mutation op: %q", m.Op())
 	}
 }
 
@@ -818,6 +1093,405 @@ func (c *DeliveryClient) mutate(ctx context.Context, m *DeliveryMutation) (Value
 	}
 }
 
+// DeliveryBodyClient is a client for the DeliveryBody schema.
+type DeliveryBodyClient struct {
+	config
+}
+
+// NewDeliveryBodyClient returns a client for the DeliveryBody from the given config.
+func NewDeliveryBodyClient(c config) *DeliveryBodyClient {
+	return &DeliveryBodyClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `deliverybody.Hooks(f(g(h())))`.
+func (c *DeliveryBodyClient) Use(hooks ...Hook) {
+	c.hooks.DeliveryBody = append(c.hooks.DeliveryBody, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `deliverybody.Intercept(f(g(h())))`.
+func (c *DeliveryBodyClient) Intercept(interceptors ...Interceptor) {
+	c.inters.DeliveryBody = append(c.inters.DeliveryBody, interceptors...)
+}
+
+// Create returns a builder for creating a DeliveryBody entity.
+func (c *DeliveryBodyClient) Create() *DeliveryBodyCreate {
+	mutation := newDeliveryBodyMutation(c.config, OpCreate)
+	return &DeliveryBodyCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of DeliveryBody entities.
+func (c *DeliveryBodyClient) CreateBulk(builders ...*DeliveryBodyCreate) *DeliveryBodyCreateBulk {
+	return &DeliveryBodyCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *DeliveryBodyClient) MapCreateBulk(slice any, setFunc func(*DeliveryBodyCreate, int)) *DeliveryBodyCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &DeliveryBodyCreateBulk{err: fmt.Errorf("calling to DeliveryBodyClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*DeliveryBodyCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &DeliveryBodyCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for DeliveryBody.
+func (c *DeliveryBodyClient) Update() *DeliveryBodyUpdate {
+	mutation := newDeliveryBodyMutation(c.config, OpUpdate)
+	return &DeliveryBodyUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *DeliveryBodyClient) UpdateOne(_m *DeliveryBody) *DeliveryBodyUpdateOne {
+	mutation := newDeliveryBodyMutation(c.config, OpUpdateOne, withDeliveryBody(_m))
+	return &DeliveryBodyUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *DeliveryBodyClient) UpdateOneID(id string) *DeliveryBodyUpdateOne {
+	mutation := newDeliveryBodyMutation(c.config, OpUpdateOne, withDeliveryBodyID(id))
+	return &DeliveryBodyUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for DeliveryBody.
+func (c *DeliveryBodyClient) Delete() *DeliveryBodyDelete {
+	mutation := newDeliveryBodyMutation(c.config, OpDelete)
+	return &DeliveryBodyDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *DeliveryBodyClient) DeleteOne(_m *DeliveryBody) *DeliveryBodyDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *DeliveryBodyClient) DeleteOneID(id string) *DeliveryBodyDeleteOne {
+	builder := c.Delete().Where(deliverybody.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &DeliveryBodyDeleteOne{builder}
+}
+
+// Query returns a query builder for DeliveryBody.
+func (c *DeliveryBodyClient) Query() *DeliveryBodyQuery {
+	return &DeliveryBodyQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeDeliveryBody},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a DeliveryBody entity by its id.
+func (c *DeliveryBodyClient) Get(ctx context.Context, id string) (*DeliveryBody, error) {
+	return c.Query().Where(deliverybody.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *DeliveryBodyClient) GetX(ctx context.Context, id string) *DeliveryBody {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *DeliveryBodyClient) Hooks() []Hook {
+	return c.hooks.DeliveryBody
+}
+
+// Interceptors returns the client interceptors.
+func (c *DeliveryBodyClient) Interceptors() []Interceptor {
+	return c.inters.DeliveryBody
+}
+
+func (c *DeliveryBodyClient) mutate(ctx context.Context, m *DeliveryBodyMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&DeliveryBodyCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&DeliveryBodyUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&DeliveryBodyUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&DeliveryBodyDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown DeliveryBody mutation op: %q", m.Op())
+	}
+}
+
+// DeliveryChangeClient is a client for the DeliveryChange schema.
+type DeliveryChangeClient struct {
+	config
+}
+
+// NewDeliveryChangeClient returns a client for the DeliveryChange from the given config.
+func NewDeliveryChangeClient(c config) *DeliveryChangeClient {
+	return &DeliveryChangeClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `deliverychange.Hooks(f(g(h())))`.
+func (c *DeliveryChangeClient) Use(hooks ...Hook) {
+	c.hooks.DeliveryChange = append(c.hooks.DeliveryChange, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `deliverychange.Intercept(f(g(h())))`.
+func (c *DeliveryChangeClient) Intercept(interceptors ...Interceptor) {
+	c.inters.DeliveryChange = append(c.inters.DeliveryChange, interceptors...)
+}
+
+// Create returns a builder for creating a DeliveryChange entity.
+func (c *DeliveryChangeClient) Create() *DeliveryChangeCreate {
+	mutation := newDeliveryChangeMutation(c.config, OpCreate)
+	return &DeliveryChangeCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of DeliveryChange entities.
+func (c *DeliveryChangeClient) CreateBulk(builders ...*DeliveryChangeCreate) *DeliveryChangeCreateBulk {
+	return &DeliveryChangeCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *DeliveryChangeClient) MapCreateBulk(slice any, setFunc func(*DeliveryChangeCreate, int)) *DeliveryChangeCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &DeliveryChangeCreateBulk{err: fmt.Errorf("calling to DeliveryChangeClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*DeliveryChangeCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &DeliveryChangeCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for DeliveryChange.
+func (c *DeliveryChangeClient) Update() *DeliveryChangeUpdate {
+	mutation := newDeliveryChangeMutation(c.config, OpUpdate)
+	return &DeliveryChangeUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *DeliveryChangeClient) UpdateOne(_m *DeliveryChange) *DeliveryChangeUpdateOne {
+	mutation := newDeliveryChangeMutation(c.config, OpUpdateOne, withDeliveryChange(_m))
+	return &DeliveryChangeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *DeliveryChangeClient) UpdateOneID(id int64) *DeliveryChangeUpdateOne {
+	mutation := newDeliveryChangeMutation(c.config, OpUpdateOne, withDeliveryChangeID(id))
+	return &DeliveryChangeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for DeliveryChange.
+func (c *DeliveryChangeClient) Delete() *DeliveryChangeDelete {
+	mutation := newDeliveryChangeMutation(c.config, OpDelete)
+	return &DeliveryChangeDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *DeliveryChangeClient) DeleteOne(_m *DeliveryChange) *DeliveryChangeDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *DeliveryChangeClient) DeleteOneID(id int64) *DeliveryChangeDeleteOne {
+	builder := c.Delete().Where(deliverychange.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &DeliveryChangeDeleteOne{builder}
+}
+
+// Query returns a query builder for DeliveryChange.
+func (c *DeliveryChangeClient) Query() *DeliveryChangeQuery {
+	return &DeliveryChangeQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeDeliveryChange},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a DeliveryChange entity by its id.
+func (c *DeliveryChangeClient) Get(ctx context.Context, id int64) (*DeliveryChange, error) {
+	return c.Query().Where(deliverychange.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *DeliveryChangeClient) GetX(ctx context.Context, id int64) *DeliveryChange {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *DeliveryChangeClient) Hooks() []Hook {
+	return c.hooks.DeliveryChange
+}
+
+// Interceptors returns the client interceptors.
+func (c *DeliveryChangeClient) Interceptors() []Interceptor {
+	return c.inters.DeliveryChange
+}
+
+func (c *DeliveryChangeClient) mutate(ctx context.Context, m *DeliveryChangeMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&DeliveryChangeCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&DeliveryChangeUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&DeliveryChangeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&DeliveryChangeDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown DeliveryChange mutation op: %q", m.Op())
+	}
+}
+
+// DocumentClient is a client for the Document schema.
+type DocumentClient struct {
+	config
+}
+
+// NewDocumentClient returns a client for the Document from the given config.
+func NewDocumentClient(c config) *DocumentClient {
+	return &DocumentClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `document.Hooks(f(g(h())))`.
+func (c *DocumentClient) Use(hooks ...Hook) {
+	c.hooks.Document = append(c.hooks.Document, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `document.Intercept(f(g(h())))`.
+func (c *DocumentClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Document = append(c.inters.Document, interceptors...)
+}
+
+// Create returns a builder for creating a Document entity.
+func (c *DocumentClient) Create() *DocumentCreate {
+	mutation := newDocumentMutation(c.config, OpCreate)
+	return &DocumentCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Document entities.
+func (c *DocumentClient) CreateBulk(builders ...*DocumentCreate) *DocumentCreateBulk {
+	return &DocumentCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *DocumentClient) MapCreateBulk(slice any, setFunc func(*DocumentCreate, int)) *DocumentCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &DocumentCreateBulk{err: fmt.Errorf("calling to DocumentClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*DocumentCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &DocumentCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Document.
+func (c *DocumentClient) Update() *DocumentUpdate {
+	mutation := newDocumentMutation(c.config, OpUpdate)
+	return &DocumentUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *DocumentClient) UpdateOne(_m *Document) *DocumentUpdateOne {
+	mutation := newDocumentMutation(c.config, OpUpdateOne, withDocument(_m))
+	return &DocumentUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *DocumentClient) UpdateOneID(id string) *DocumentUpdateOne {
+	mutation := newDocumentMutation(c.config, OpUpdateOne, withDocumentID(id))
+	return &DocumentUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Document.
+func (c *DocumentClient) Delete() *DocumentDelete {
+	mutation := newDocumentMutation(c.config, OpDelete)
+	return &DocumentDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *DocumentClient) DeleteOne(_m *Document) *DocumentDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *DocumentClient) DeleteOneID(id string) *DocumentDeleteOne {
+	builder := c.Delete().Where(document.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &DocumentDeleteOne{builder}
+}
+
+// Query returns a query builder for Document.
+func (c *DocumentClient) Query() *DocumentQuery {
+	return &DocumentQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeDocument},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Document entity by its id.
+func (c *DocumentClient) Get(ctx context.Context, id string) (*Document, error) {
+	return c.Query().Where(document.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *DocumentClient) GetX(ctx context.Context, id string) *Document {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *DocumentClient) Hooks() []Hook {
+	return c.hooks.Document
+}
+
+// Interceptors returns the client interceptors.
+func (c *DocumentClient) Interceptors() []Interceptor {
+	return c.inters.Document
+}
+
+func (c *DocumentClient) mutate(ctx context.Context, m *DocumentMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&DocumentCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&DocumentUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&DocumentUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&DocumentDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Document mutation op: %q", m.Op())
+	}
+}
+
 // EndpointClient is a client for the Endpoint schema.
 type EndpointClient struct {
 	config
@@ -1217,6 +1891,405 @@ func (c *EventClient) mutate(ctx context.Context, m *EventMutation) (Value, erro
 	}
 }
 
+// EventTypeClient is a client for the EventType schema.
+type EventTypeClient struct {
+	config
+}
+
+// NewEventTypeClient returns a client for the EventType from the given config.
+func NewEventTypeClient(c config) *EventTypeClient {
+	return &EventTypeClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `eventtype.Hooks(f(g(h())))`.
+func (c *EventTypeClient) Use(hooks ...Hook) {
+	c.hooks.EventType = append(c.hooks.EventType, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `eventtype.Intercept(f(g(h())))`.
+func (c *EventTypeClient) Intercept(interceptors ...Interceptor) {
+	c.inters.EventType = append(c.inters.EventType, interceptors...)
+}
+
+// Create returns a builder for creating a EventType entity.
+func (c *EventTypeClient) Create() *EventTypeCreate {
+	mutation := newEventTypeMutation(c.config, OpCreate)
+	return &EventTypeCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of EventType entities.
+func (c *EventTypeClient) CreateBulk(builders ...*EventTypeCreate) *EventTypeCreateBulk {
+	return &EventTypeCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *EventTypeClient) MapCreateBulk(slice any, setFunc func(*EventTypeCreate, int)) *EventTypeCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &EventTypeCreateBulk{err: fmt.Errorf("calling to EventTypeClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*EventTypeCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &EventTypeCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for EventType.
+func (c *EventTypeClient) Update() *EventTypeUpdate {
+	mutation := newEventTypeMutation(c.config, OpUpdate)
+	return &EventTypeUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *EventTypeClient) UpdateOne(_m *EventType) *EventTypeUpdateOne {
+	mutation := newEventTypeMutation(c.config, OpUpdateOne, withEventType(_m))
+	return &EventTypeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *EventTypeClient) UpdateOneID(id string) *EventTypeUpdateOne {
+	mutation := newEventTypeMutation(c.config, OpUpdateOne, withEventTypeID(id))
+	return &EventTypeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for EventType.
+func (c *EventTypeClient) Delete() *EventTypeDelete {
+	mutation := newEventTypeMutation(c.config, OpDelete)
+	return &EventTypeDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *EventTypeClient) DeleteOne(_m *EventType) *EventTypeDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *EventTypeClient) DeleteOneID(id string) *EventTypeDeleteOne {
+	builder := c.Delete().Where(eventtype.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &EventTypeDeleteOne{builder}
+}
+
+// Query returns a query builder for EventType.
+func (c *EventTypeClient) Query() *EventTypeQuery {
+	return &EventTypeQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeEventType},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a EventType entity by its id.
+func (c *EventTypeClient) Get(ctx context.Context, id string) (*EventType, error) {
+	return c.Query().Where(eventtype.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *EventTypeClient) GetX(ctx context.Context, id string) *EventType {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *EventTypeClient) Hooks() []Hook {
+	return c.hooks.EventType
+}
+
+// Interceptors returns the client interceptors.
+func (c *EventTypeClient) Interceptors() []Interceptor {
+	return c.inters.EventType
+}
+
+func (c *EventTypeClient) mutate(ctx context.Context, m *EventTypeMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&EventTypeCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&EventTypeUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&EventTypeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&EventTypeDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown EventType mutation op: %q", m.Op())
+	}
+}
+
+// FetchClient is a client for the Fetch schema.
+type FetchClient struct {
+	config
+}
+
+// NewFetchClient returns a client for the Fetch from the given config.
+func NewFetchClient(c config) *FetchClient {
+	return &FetchClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `fetch.Hooks(f(g(h())))`.
+func (c *FetchClient) Use(hooks ...Hook) {
+	c.hooks.Fetch = append(c.hooks.Fetch, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `fetch.Intercept(f(g(h())))`.
+func (c *FetchClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Fetch = append(c.inters.Fetch, interceptors...)
+}
+
+// Create returns a builder for creating a Fetch entity.
+func (c *FetchClient) Create() *FetchCreate {
+	mutation := newFetchMutation(c.config, OpCreate)
+	return &FetchCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Fetch entities.
+func (c *FetchClient) CreateBulk(builders ...*FetchCreate) *FetchCreateBulk {
+	return &FetchCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *FetchClient) MapCreateBulk(slice any, setFunc func(*FetchCreate, int)) *FetchCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &FetchCreateBulk{err: fmt.Errorf("calling to FetchClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*FetchCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &FetchCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Fetch.
+func (c *FetchClient) Update() *FetchUpdate {
+	mutation := newFetchMutation(c.config, OpUpdate)
+	return &FetchUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *FetchClient) UpdateOne(_m *Fetch) *FetchUpdateOne {
+	mutation := newFetchMutation(c.config, OpUpdateOne, withFetch(_m))
+	return &FetchUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *FetchClient) UpdateOneID(id string) *FetchUpdateOne {
+	mutation := newFetchMutation(c.config, OpUpdateOne, withFetchID(id))
+	return &FetchUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Fetch.
+func (c *FetchClient) Delete() *FetchDelete {
+	mutation := newFetchMutation(c.config, OpDelete)
+	return &FetchDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *FetchClient) DeleteOne(_m *Fetch) *FetchDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *FetchClient) DeleteOneID(id string) *FetchDeleteOne {
+	builder := c.Delete().Where(fetch.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &FetchDeleteOne{builder}
+}
+
+// Query returns a query builder for Fetch.
+func (c *FetchClient) Query() *FetchQuery {
+	return &FetchQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeFetch},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Fetch entity by its id.
+func (c *FetchClient) Get(ctx context.Context, id string) (*Fetch, error) {
+	return c.Query().Where(fetch.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *FetchClient) GetX(ctx context.Context, id string) *Fetch {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *FetchClient) Hooks() []Hook {
+	return c.hooks.Fetch
+}
+
+// Interceptors returns the client interceptors.
+func (c *FetchClient) Interceptors() []Interceptor {
+	return c.inters.Fetch
+}
+
+func (c *FetchClient) mutate(ctx context.Context, m *FetchMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&FetchCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&FetchUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&FetchUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&FetchDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Fetch mutation op: %q", m.Op())
+	}
+}
+
+// LearnHeadClient is a client for the LearnHead schema.
+type LearnHeadClient struct {
+	config
+}
+
+// NewLearnHeadClient returns a client for the LearnHead from the given config.
+func NewLearnHeadClient(c config) *LearnHeadClient {
+	return &LearnHeadClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `learnhead.Hooks(f(g(h())))`.
+func (c *LearnHeadClient) Use(hooks ...Hook) {
+	c.hooks.LearnHead = append(c.hooks.LearnHead, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `learnhead.Intercept(f(g(h())))`.
+func (c *LearnHeadClient) Intercept(interceptors ...Interceptor) {
+	c.inters.LearnHead = append(c.inters.LearnHead, interceptors...)
+}
+
+// Create returns a builder for creating a LearnHead entity.
+func (c *LearnHeadClient) Create() *LearnHeadCreate {
+	mutation := newLearnHeadMutation(c.config, OpCreate)
+	return &LearnHeadCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of LearnHead entities.
+func (c *LearnHeadClient) CreateBulk(builders ...*LearnHeadCreate) *LearnHeadCreateBulk {
+	return &LearnHeadCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *LearnHeadClient) MapCreateBulk(slice any, setFunc func(*LearnHeadCreate, int)) *LearnHeadCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &LearnHeadCreateBulk{err: fmt.Errorf("calling to LearnHeadClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*LearnHeadCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &LearnHeadCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for LearnHead.
+func (c *LearnHeadClient) Update() *LearnHeadUpdate {
+	mutation := newLearnHeadMutation(c.config, OpUpdate)
+	return &LearnHeadUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *LearnHeadClient) UpdateOne(_m *LearnHead) *LearnHeadUpdateOne {
+	mutation := newLearnHeadMutation(c.config, OpUpdateOne, withLearnHead(_m))
+	return &LearnHeadUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *LearnHeadClient) UpdateOneID(id int64) *LearnHeadUpdateOne {
+	mutation := newLearnHeadMutation(c.config, OpUpdateOne, withLearnHeadID(id))
+	return &LearnHeadUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for LearnHead.
+func (c *LearnHeadClient) Delete() *LearnHeadDelete {
+	mutation := newLearnHeadMutation(c.config, OpDelete)
+	return &LearnHeadDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *LearnHeadClient) DeleteOne(_m *LearnHead) *LearnHeadDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *LearnHeadClient) DeleteOneID(id int64) *LearnHeadDeleteOne {
+	builder := c.Delete().Where(learnhead.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &LearnHeadDeleteOne{builder}
+}
+
+// Query returns a query builder for LearnHead.
+func (c *LearnHeadClient) Query() *LearnHeadQuery {
+	return &LearnHeadQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeLearnHead},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a LearnHead entity by its id.
+func (c *LearnHeadClient) Get(ctx context.Context, id int64) (*LearnHead, error) {
+	return c.Query().Where(learnhead.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *LearnHeadClient) GetX(ctx context.Context, id int64) *LearnHead {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *LearnHeadClient) Hooks() []Hook {
+	return c.hooks.LearnHead
+}
+
+// Interceptors returns the client interceptors.
+func (c *LearnHeadClient) Interceptors() []Interceptor {
+	return c.inters.LearnHead
+}
+
+func (c *LearnHeadClient) mutate(ctx context.Context, m *LearnHeadMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&LearnHeadCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&LearnHeadUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&LearnHeadUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&LearnHeadDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown LearnHead mutation op: %q", m.Op())
+	}
+}
+
 // LogHeadClient is a client for the LogHead schema.
 type LogHeadClient struct {
 	config
@@ -1347,6 +2420,405 @@ func (c *LogHeadClient) mutate(ctx context.Context, m *LogHeadMutation) (Value, 
 		return (&LogHeadDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown LogHead mutation op: %q", m.Op())
+	}
+}
+
+// OrderingMarkClient is a client for the OrderingMark schema.
+type OrderingMarkClient struct {
+	config
+}
+
+// NewOrderingMarkClient returns a client for the OrderingMark from the given config.
+func NewOrderingMarkClient(c config) *OrderingMarkClient {
+	return &OrderingMarkClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `orderingmark.Hooks(f(g(h())))`.
+func (c *OrderingMarkClient) Use(hooks ...Hook) {
+	c.hooks.OrderingMark = append(c.hooks.OrderingMark, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `orderingmark.Intercept(f(g(h())))`.
+func (c *OrderingMarkClient) Intercept(interceptors ...Interceptor) {
+	c.inters.OrderingMark = append(c.inters.OrderingMark, interceptors...)
+}
+
+// Create returns a builder for creating a OrderingMark entity.
+func (c *OrderingMarkClient) Create() *OrderingMarkCreate {
+	mutation := newOrderingMarkMutation(c.config, OpCreate)
+	return &OrderingMarkCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of OrderingMark entities.
+func (c *OrderingMarkClient) CreateBulk(builders ...*OrderingMarkCreate) *OrderingMarkCreateBulk {
+	return &OrderingMarkCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *OrderingMarkClient) MapCreateBulk(slice any, setFunc func(*OrderingMarkCreate, int)) *OrderingMarkCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &OrderingMarkCreateBulk{err: fmt.Errorf("calling to OrderingMarkClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*OrderingMarkCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &OrderingMarkCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for OrderingMark.
+func (c *OrderingMarkClient) Update() *OrderingMarkUpdate {
+	mutation := newOrderingMarkMutation(c.config, OpUpdate)
+	return &OrderingMarkUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *OrderingMarkClient) UpdateOne(_m *OrderingMark) *OrderingMarkUpdateOne {
+	mutation := newOrderingMarkMutation(c.config, OpUpdateOne, withOrderingMark(_m))
+	return &OrderingMarkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *OrderingMarkClient) UpdateOneID(id string) *OrderingMarkUpdateOne {
+	mutation := newOrderingMarkMutation(c.config, OpUpdateOne, withOrderingMarkID(id))
+	return &OrderingMarkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for OrderingMark.
+func (c *OrderingMarkClient) Delete() *OrderingMarkDelete {
+	mutation := newOrderingMarkMutation(c.config, OpDelete)
+	return &OrderingMarkDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *OrderingMarkClient) DeleteOne(_m *OrderingMark) *OrderingMarkDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *OrderingMarkClient) DeleteOneID(id string) *OrderingMarkDeleteOne {
+	builder := c.Delete().Where(orderingmark.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &OrderingMarkDeleteOne{builder}
+}
+
+// Query returns a query builder for OrderingMark.
+func (c *OrderingMarkClient) Query() *OrderingMarkQuery {
+	return &OrderingMarkQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeOrderingMark},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a OrderingMark entity by its id.
+func (c *OrderingMarkClient) Get(ctx context.Context, id string) (*OrderingMark, error) {
+	return c.Query().Where(orderingmark.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *OrderingMarkClient) GetX(ctx context.Context, id string) *OrderingMark {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *OrderingMarkClient) Hooks() []Hook {
+	return c.hooks.OrderingMark
+}
+
+// Interceptors returns the client interceptors.
+func (c *OrderingMarkClient) Interceptors() []Interceptor {
+	return c.inters.OrderingMark
+}
+
+func (c *OrderingMarkClient) mutate(ctx context.Context, m *OrderingMarkMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&OrderingMarkCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&OrderingMarkUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&OrderingMarkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&OrderingMarkDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown OrderingMark mutation op: %q", m.Op())
+	}
+}
+
+// PartnerClient is a client for the Partner schema.
+type PartnerClient struct {
+	config
+}
+
+// NewPartnerClient returns a client for the Partner from the given config.
+func NewPartnerClient(c config) *PartnerClient {
+	return &PartnerClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `partner.Hooks(f(g(h())))`.
+func (c *PartnerClient) Use(hooks ...Hook) {
+	c.hooks.Partner = append(c.hooks.Partner, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `partner.Intercept(f(g(h())))`.
+func (c *PartnerClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Partner = append(c.inters.Partner, interceptors...)
+}
+
+// Create returns a builder for creating a Partner entity.
+func (c *PartnerClient) Create() *PartnerCreate {
+	mutation := newPartnerMutation(c.config, OpCreate)
+	return &PartnerCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Partner entities.
+func (c *PartnerClient) CreateBulk(builders ...*PartnerCreate) *PartnerCreateBulk {
+	return &PartnerCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *PartnerClient) MapCreateBulk(slice any, setFunc func(*PartnerCreate, int)) *PartnerCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &PartnerCreateBulk{err: fmt.Errorf("calling to PartnerClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*PartnerCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &PartnerCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Partner.
+func (c *PartnerClient) Update() *PartnerUpdate {
+	mutation := newPartnerMutation(c.config, OpUpdate)
+	return &PartnerUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *PartnerClient) UpdateOne(_m *Partner) *PartnerUpdateOne {
+	mutation := newPartnerMutation(c.config, OpUpdateOne, withPartner(_m))
+	return &PartnerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *PartnerClient) UpdateOneID(id string) *PartnerUpdateOne {
+	mutation := newPartnerMutation(c.config, OpUpdateOne, withPartnerID(id))
+	return &PartnerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Partner.
+func (c *PartnerClient) Delete() *PartnerDelete {
+	mutation := newPartnerMutation(c.config, OpDelete)
+	return &PartnerDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *PartnerClient) DeleteOne(_m *Partner) *PartnerDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *PartnerClient) DeleteOneID(id string) *PartnerDeleteOne {
+	builder := c.Delete().Where(partner.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &PartnerDeleteOne{builder}
+}
+
+// Query returns a query builder for Partner.
+func (c *PartnerClient) Query() *PartnerQuery {
+	return &PartnerQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypePartner},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Partner entity by its id.
+func (c *PartnerClient) Get(ctx context.Context, id string) (*Partner, error) {
+	return c.Query().Where(partner.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *PartnerClient) GetX(ctx context.Context, id string) *Partner {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *PartnerClient) Hooks() []Hook {
+	return c.hooks.Partner
+}
+
+// Interceptors returns the client interceptors.
+func (c *PartnerClient) Interceptors() []Interceptor {
+	return c.inters.Partner
+}
+
+func (c *PartnerClient) mutate(ctx context.Context, m *PartnerMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&PartnerCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&PartnerUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&PartnerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&PartnerDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Partner mutation op: %q", m.Op())
+	}
+}
+
+// PeerClient is a client for the Peer schema.
+type PeerClient struct {
+	config
+}
+
+// NewPeerClient returns a client for the Peer from the given config.
+func NewPeerClient(c config) *PeerClient {
+	return &PeerClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `peer.Hooks(f(g(h())))`.
+func (c *PeerClient) Use(hooks ...Hook) {
+	c.hooks.Peer = append(c.hooks.Peer, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `peer.Intercept(f(g(h())))`.
+func (c *PeerClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Peer = append(c.inters.Peer, interceptors...)
+}
+
+// Create returns a builder for creating a Peer entity.
+func (c *PeerClient) Create() *PeerCreate {
+	mutation := newPeerMutation(c.config, OpCreate)
+	return &PeerCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Peer entities.
+func (c *PeerClient) CreateBulk(builders ...*PeerCreate) *PeerCreateBulk {
+	return &PeerCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *PeerClient) MapCreateBulk(slice any, setFunc func(*PeerCreate, int)) *PeerCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &PeerCreateBulk{err: fmt.Errorf("calling to PeerClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*PeerCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &PeerCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Peer.
+func (c *PeerClient) Update() *PeerUpdate {
+	mutation := newPeerMutation(c.config, OpUpdate)
+	return &PeerUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *PeerClient) UpdateOne(_m *Peer) *PeerUpdateOne {
+	mutation := newPeerMutation(c.config, OpUpdateOne, withPeer(_m))
+	return &PeerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *PeerClient) UpdateOneID(id string) *PeerUpdateOne {
+	mutation := newPeerMutation(c.config, OpUpdateOne, withPeerID(id))
+	return &PeerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Peer.
+func (c *PeerClient) Delete() *PeerDelete {
+	mutation := newPeerMutation(c.config, OpDelete)
+	return &PeerDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *PeerClient) DeleteOne(_m *Peer) *PeerDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *PeerClient) DeleteOneID(id string) *PeerDeleteOne {
+	builder := c.Delete().Where(peer.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &PeerDeleteOne{builder}
+}
+
+// Query returns a query builder for Peer.
+func (c *PeerClient) Query() *PeerQuery {
+	return &PeerQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypePeer},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Peer entity by its id.
+func (c *PeerClient) Get(ctx context.Context, id string) (*Peer, error) {
+	return c.Query().Where(peer.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *PeerClient) GetX(ctx context.Context, id string) *Peer {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *PeerClient) Hooks() []Hook {
+	return c.hooks.Peer
+}
+
+// Interceptors returns the client interceptors.
+func (c *PeerClient) Interceptors() []Interceptor {
+	return c.inters.Peer
+}
+
+func (c *PeerClient) mutate(ctx context.Context, m *PeerMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&PeerCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&PeerUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&PeerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&PeerDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Peer mutation op: %q", m.Op())
 	}
 }
 
@@ -1483,6 +2955,538 @@ func (c *RejectionClient) mutate(ctx context.Context, m *RejectionMutation) (Val
 	}
 }
 
+// ReplayClient is a client for the Replay schema.
+type ReplayClient struct {
+	config
+}
+
+// NewReplayClient returns a client for the Replay from the given config.
+func NewReplayClient(c config) *ReplayClient {
+	return &ReplayClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `replay.Hooks(f(g(h())))`.
+func (c *ReplayClient) Use(hooks ...Hook) {
+	c.hooks.Replay = append(c.hooks.Replay, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `replay.Intercept(f(g(h())))`.
+func (c *ReplayClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Replay = append(c.inters.Replay, interceptors...)
+}
+
+// Create returns a builder for creating a Replay entity.
+func (c *ReplayClient) Create() *ReplayCreate {
+	mutation := newReplayMutation(c.config, OpCreate)
+	return &ReplayCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Replay entities.
+func (c *ReplayClient) CreateBulk(builders ...*ReplayCreate) *ReplayCreateBulk {
+	return &ReplayCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *ReplayClient) MapCreateBulk(slice any, setFunc func(*ReplayCreate, int)) *ReplayCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &ReplayCreateBulk{err: fmt.Errorf("calling to ReplayClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*ReplayCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &ReplayCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Replay.
+func (c *ReplayClient) Update() *ReplayUpdate {
+	mutation := newReplayMutation(c.config, OpUpdate)
+	return &ReplayUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *ReplayClient) UpdateOne(_m *Replay) *ReplayUpdateOne {
+	mutation := newReplayMutation(c.config, OpUpdateOne, withReplay(_m))
+	return &ReplayUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *ReplayClient) UpdateOneID(id string) *ReplayUpdateOne {
+	mutation := newReplayMutation(c.config, OpUpdateOne, withReplayID(id))
+	return &ReplayUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Replay.
+func (c *ReplayClient) Delete() *ReplayDelete {
+	mutation := newReplayMutation(c.config, OpDelete)
+	return &ReplayDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *ReplayClient) DeleteOne(_m *Replay) *ReplayDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *ReplayClient) DeleteOneID(id string) *ReplayDeleteOne {
+	builder := c.Delete().Where(replay.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &ReplayDeleteOne{builder}
+}
+
+// Query returns a query builder for Replay.
+func (c *ReplayClient) Query() *ReplayQuery {
+	return &ReplayQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeReplay},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Replay entity by its id.
+func (c *ReplayClient) Get(ctx context.Context, id string) (*Replay, error) {
+	return c.Query().Where(replay.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *ReplayClient) GetX(ctx context.Context, id string) *Replay {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *ReplayClient) Hooks() []Hook {
+	return c.hooks.Replay
+}
+
+// Interceptors returns the client interceptors.
+func (c *ReplayClient) Interceptors() []Interceptor {
+	return c.inters.Replay
+}
+
+func (c *ReplayClient) mutate(ctx context.Context, m *ReplayMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&ReplayCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&ReplayUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&ReplayUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&ReplayDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Replay mutation op: %q", m.Op())
+	}
+}
+
+// ReplayItemClient is a client for the ReplayItem schema.
+type ReplayItemClient struct {
+	config
+}
+
+// NewReplayItemClient returns a client for the ReplayItem from the given config.
+func NewReplayItemClient(c config) *ReplayItemClient {
+	return &ReplayItemClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `replayitem.Hooks(f(g(h())))`.
+func (c *ReplayItemClient) Use(hooks ...Hook) {
+	c.hooks.ReplayItem = append(c.hooks.ReplayItem, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `replayitem.Intercept(f(g(h())))`.
+func (c *ReplayItemClient) Intercept(interceptors ...Interceptor) {
+	c.inters.ReplayItem = append(c.inters.ReplayItem, interceptors...)
+}
+
+// Create returns a builder for creating a ReplayItem entity.
+func (c *ReplayItemClient) Create() *ReplayItemCreate {
+	mutation := newReplayItemMutation(c.config, OpCreate)
+	return &ReplayItemCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of ReplayItem entities.
+func (c *ReplayItemClient) CreateBulk(builders ...*ReplayItemCreate) *ReplayItemCreateBulk {
+	return &ReplayItemCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *ReplayItemClient) MapCreateBulk(slice any, setFunc func(*ReplayItemCreate, int)) *ReplayItemCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &ReplayItemCreateBulk{err: fmt.Errorf("calling to ReplayItemClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*ReplayItemCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &ReplayItemCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for ReplayItem.
+func (c *ReplayItemClient) Update() *ReplayItemUpdate {
+	mutation := newReplayItemMutation(c.config, OpUpdate)
+	return &ReplayItemUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *ReplayItemClient) UpdateOne(_m *ReplayItem) *ReplayItemUpdateOne {
+	mutation := newReplayItemMutation(c.config, OpUpdateOne, withReplayItem(_m))
+	return &ReplayItemUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *ReplayItemClient) UpdateOneID(id string) *ReplayItemUpdateOne {
+	mutation := newReplayItemMutation(c.config, OpUpdateOne, withReplayItemID(id))
+	return &ReplayItemUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for ReplayItem.
+func (c *ReplayItemClient) Delete() *ReplayItemDelete {
+	mutation := newReplayItemMutation(c.config, OpDelete)
+	return &ReplayItemDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *ReplayItemClient) DeleteOne(_m *ReplayItem) *ReplayItemDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *ReplayItemClient) DeleteOneID(id string) *ReplayItemDeleteOne {
+	builder := c.Delete().Where(replayitem.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &ReplayItemDeleteOne{builder}
+}
+
+// Query returns a query builder for ReplayItem.
+func (c *ReplayItemClient) Query() *ReplayItemQuery {
+	return &ReplayItemQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeReplayItem},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a ReplayItem entity by its id.
+func (c *ReplayItemClient) Get(ctx context.Context, id string) (*ReplayItem, error) {
+	return c.Query().Where(replayitem.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *ReplayItemClient) GetX(ctx context.Context, id string) *ReplayItem {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *ReplayItemClient) Hooks() []Hook {
+	return c.hooks.ReplayItem
+}
+
+// Interceptors returns the client interceptors.
+func (c *ReplayItemClient) Interceptors() []Interceptor {
+	return c.inters.ReplayItem
+}
+
+func (c *ReplayItemClient) mutate(ctx context.Context, m *ReplayItemMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&ReplayItemCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&ReplayItemUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&ReplayItemUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&ReplayItemDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown ReplayItem mutation op: %q", m.Op())
+	}
+}
+
+// RollupClient is a client for the Rollup schema.
+type RollupClient struct {
+	config
+}
+
+// NewRollupClient returns a client for the Rollup from the given config.
+func NewRollupClient(c config) *RollupClient {
+	return &RollupClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `rollup.Hooks(f(g(h())))`.
+func (c *RollupClient) Use(hooks ...Hook) {
+	c.hooks.Rollup = append(c.hooks.Rollup, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `rollup.Intercept(f(g(h())))`.
+func (c *RollupClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Rollup = append(c.inters.Rollup, interceptors...)
+}
+
+// Create returns a builder for creating a Rollup entity.
+func (c *RollupClient) Create() *RollupCreate {
+	mutation := newRollupMutation(c.config, OpCreate)
+	return &RollupCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Rollup entities.
+func (c *RollupClient) CreateBulk(builders ...*RollupCreate) *RollupCreateBulk {
+	return &RollupCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *RollupClient) MapCreateBulk(slice any, setFunc func(*RollupCreate, int)) *RollupCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &RollupCreateBulk{err: fmt.Errorf("calling to RollupClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*RollupCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &RollupCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Rollup.
+func (c *RollupClient) Update() *RollupUpdate {
+	mutation := newRollupMutation(c.config, OpUpdate)
+	return &RollupUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *RollupClient) UpdateOne(_m *Rollup) *RollupUpdateOne {
+	mutation := newRollupMutation(c.config, OpUpdateOne, withRollup(_m))
+	return &RollupUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *RollupClient) UpdateOneID(id string) *RollupUpdateOne {
+	mutation := newRollupMutation(c.config, OpUpdateOne, withRollupID(id))
+	return &RollupUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Rollup.
+func (c *RollupClient) Delete() *RollupDelete {
+	mutation := newRollupMutation(c.config, OpDelete)
+	return &RollupDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *RollupClient) DeleteOne(_m *Rollup) *RollupDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *RollupClient) DeleteOneID(id string) *RollupDeleteOne {
+	builder := c.Delete().Where(rollup.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &RollupDeleteOne{builder}
+}
+
+// Query returns a query builder for Rollup.
+func (c *RollupClient) Query() *RollupQuery {
+	return &RollupQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeRollup},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Rollup entity by its id.
+func (c *RollupClient) Get(ctx context.Context, id string) (*Rollup, error) {
+	return c.Query().Where(rollup.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *RollupClient) GetX(ctx context.Context, id string) *Rollup {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *RollupClient) Hooks() []Hook {
+	return c.hooks.Rollup
+}
+
+// Interceptors returns the client interceptors.
+func (c *RollupClient) Interceptors() []Interceptor {
+	return c.inters.Rollup
+}
+
+func (c *RollupClient) mutate(ctx context.Context, m *RollupMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&RollupCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&RollupUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&RollupUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&RollupDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Rollup mutation op: %q", m.Op())
+	}
+}
+
+// SightingClient is a client for the Sighting schema.
+type SightingClient struct {
+	config
+}
+
+// NewSightingClient returns a client for the Sighting from the given config.
+func NewSightingClient(c config) *SightingClient {
+	return &SightingClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `sighting.Hooks(f(g(h())))`.
+func (c *SightingClient) Use(hooks ...Hook) {
+	c.hooks.Sighting = append(c.hooks.Sighting, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `sighting.Intercept(f(g(h())))`.
+func (c *SightingClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Sighting = append(c.inters.Sighting, interceptors...)
+}
+
+// Create returns a builder for creating a Sighting entity.
+func (c *SightingClient) Create() *SightingCreate {
+	mutation := newSightingMutation(c.config, OpCreate)
+	return &SightingCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Sighting entities.
+func (c *SightingClient) CreateBulk(builders ...*SightingCreate) *SightingCreateBulk {
+	return &SightingCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *SightingClient) MapCreateBulk(slice any, setFunc func(*SightingCreate, int)) *SightingCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &SightingCreateBulk{err: fmt.Errorf("calling to SightingClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*SightingCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &SightingCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Sighting.
+func (c *SightingClient) Update() *SightingUpdate {
+	mutation := newSightingMutation(c.config, OpUpdate)
+	return &SightingUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *SightingClient) UpdateOne(_m *Sighting) *SightingUpdateOne {
+	mutation := newSightingMutation(c.config, OpUpdateOne, withSighting(_m))
+	return &SightingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *SightingClient) UpdateOneID(id string) *SightingUpdateOne {
+	mutation := newSightingMutation(c.config, OpUpdateOne, withSightingID(id))
+	return &SightingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Sighting.
+func (c *SightingClient) Delete() *SightingDelete {
+	mutation := newSightingMutation(c.config, OpDelete)
+	return &SightingDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *SightingClient) DeleteOne(_m *Sighting) *SightingDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *SightingClient) DeleteOneID(id string) *SightingDeleteOne {
+	builder := c.Delete().Where(sighting.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &SightingDeleteOne{builder}
+}
+
+// Query returns a query builder for Sighting.
+func (c *SightingClient) Query() *SightingQuery {
+	return &SightingQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeSighting},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Sighting entity by its id.
+func (c *SightingClient) Get(ctx context.Context, id string) (*Sighting, error) {
+	return c.Query().Where(sighting.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *SightingClient) GetX(ctx context.Context, id string) *Sighting {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *SightingClient) Hooks() []Hook {
+	return c.hooks.Sighting
+}
+
+// Interceptors returns the client interceptors.
+func (c *SightingClient) Interceptors() []Interceptor {
+	return c.inters.Sighting
+}
+
+func (c *SightingClient) mutate(ctx context.Context, m *SightingMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&SightingCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&SightingUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&SightingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&SightingDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Sighting mutation op: %q", m.Op())
+	}
+}
+
 // SourceClient is a client for the Source schema.
 type SourceClient struct {
 	config
@@ -1613,6 +3617,139 @@ func (c *SourceClient) mutate(ctx context.Context, m *SourceMutation) (Value, er
 		return (&SourceDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown Source mutation op: %q", m.Op())
+	}
+}
+
+// SourceClockClient is a client for the SourceClock schema.
+type SourceClockClient struct {
+	config
+}
+
+// NewSourceClockClient returns a client for the SourceClock from the given config.
+func NewSourceClockClient(c config) *SourceClockClient {
+	return &SourceClockClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `sourceclock.Hooks(f(g(h())))`.
+func (c *SourceClockClient) Use(hooks ...Hook) {
+	c.hooks.SourceClock = append(c.hooks.SourceClock, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `sourceclock.Intercept(f(g(h())))`.
+func (c *SourceClockClient) Intercept(interceptors ...Interceptor) {
+	c.inters.SourceClock = append(c.inters.SourceClock, interceptors...)
+}
+
+// Create returns a builder for creating a SourceClock entity.
+func (c *SourceClockClient) Create() *SourceClockCreate {
+	mutation := newSourceClockMutation(c.config, OpCreate)
+	return &SourceClockCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of SourceClock entities.
+func (c *SourceClockClient) CreateBulk(builders ...*SourceClockCreate) *SourceClockCreateBulk {
+	return &SourceClockCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *SourceClockClient) MapCreateBulk(slice any, setFunc func(*SourceClockCreate, int)) *SourceClockCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &SourceClockCreateBulk{err: fmt.Errorf("calling to SourceClockClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*SourceClockCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &SourceClockCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for SourceClock.
+func (c *SourceClockClient) Update() *SourceClockUpdate {
+	mutation := newSourceClockMutation(c.config, OpUpdate)
+	return &SourceClockUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *SourceClockClient) UpdateOne(_m *SourceClock) *SourceClockUpdateOne {
+	mutation := newSourceClockMutation(c.config, OpUpdateOne, withSourceClock(_m))
+	return &SourceClockUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *SourceClockClient) UpdateOneID(id string) *SourceClockUpdateOne {
+	mutation := newSourceClockMutation(c.config, OpUpdateOne, withSourceClockID(id))
+	return &SourceClockUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for SourceClock.
+func (c *SourceClockClient) Delete() *SourceClockDelete {
+	mutation := newSourceClockMutation(c.config, OpDelete)
+	return &SourceClockDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *SourceClockClient) DeleteOne(_m *SourceClock) *SourceClockDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *SourceClockClient) DeleteOneID(id string) *SourceClockDeleteOne {
+	builder := c.Delete().Where(sourceclock.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &SourceClockDeleteOne{builder}
+}
+
+// Query returns a query builder for SourceClock.
+func (c *SourceClockClient) Query() *SourceClockQuery {
+	return &SourceClockQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeSourceClock},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a SourceClock entity by its id.
+func (c *SourceClockClient) Get(ctx context.Context, id string) (*SourceClock, error) {
+	return c.Query().Where(sourceclock.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *SourceClockClient) GetX(ctx context.Context, id string) *SourceClock {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *SourceClockClient) Hooks() []Hook {
+	return c.hooks.SourceClock
+}
+
+// Interceptors returns the client interceptors.
+func (c *SourceClockClient) Interceptors() []Interceptor {
+	return c.inters.SourceClock
+}
+
+func (c *SourceClockClient) mutate(ctx context.Context, m *SourceClockMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&SourceClockCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&SourceClockUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&SourceClockUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&SourceClockDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown SourceClock mutation op: %q", m.Op())
 	}
 }
 
@@ -1749,14 +3886,286 @@ func (c *SubscriptionClient) mutate(ctx context.Context, m *SubscriptionMutation
 	}
 }
 
+// SubscriptionRevisionClient is a client for the SubscriptionRevision schema.
+type SubscriptionRevisionClient struct {
+	config
+}
+
+// NewSubscriptionRevisionClient returns a client for the SubscriptionRevision from the given config.
+func NewSubscriptionRevisionClient(c config) *SubscriptionRevisionClient {
+	return &SubscriptionRevisionClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `subscriptionrevision.Hooks(f(g(h())))`.
+func (c *SubscriptionRevisionClient) Use(hooks ...Hook) {
+	c.hooks.SubscriptionRevision = append(c.hooks.SubscriptionRevision, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `subscriptionrevision.Intercept(f(g(h())))`.
+func (c *SubscriptionRevisionClient) Intercept(interceptors ...Interceptor) {
+	c.inters.SubscriptionRevision = append(c.inters.SubscriptionRevision, interceptors...)
+}
+
+// Create returns a builder for creating a SubscriptionRevision entity.
+func (c *SubscriptionRevisionClient) Create() *SubscriptionRevisionCreate {
+	mutation := newSubscriptionRevisionMutation(c.config, OpCreate)
+	return &SubscriptionRevisionCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of SubscriptionRevision entities.
+func (c *SubscriptionRevisionClient) CreateBulk(builders ...*SubscriptionRevisionCreate) *SubscriptionRevisionCreateBulk {
+	return &SubscriptionRevisionCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *SubscriptionRevisionClient) MapCreateBulk(slice any, setFunc func(*SubscriptionRevisionCreate, int)) *SubscriptionRevisionCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &SubscriptionRevisionCreateBulk{err: fmt.Errorf("calling to SubscriptionRevisionClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*SubscriptionRevisionCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &SubscriptionRevisionCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for SubscriptionRevision.
+func (c *SubscriptionRevisionClient) Update() *SubscriptionRevisionUpdate {
+	mutation := newSubscriptionRevisionMutation(c.config, OpUpdate)
+	return &SubscriptionRevisionUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *SubscriptionRevisionClient) UpdateOne(_m *SubscriptionRevision) *SubscriptionRevisionUpdateOne {
+	mutation := newSubscriptionRevisionMutation(c.config, OpUpdateOne, withSubscriptionRevision(_m))
+	return &SubscriptionRevisionUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *SubscriptionRevisionClient) UpdateOneID(id string) *SubscriptionRevisionUpdateOne {
+	mutation := newSubscriptionRevisionMutation(c.config, OpUpdateOne, withSubscriptionRevisionID(id))
+	return &SubscriptionRevisionUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for SubscriptionRevision.
+func (c *SubscriptionRevisionClient) Delete() *SubscriptionRevisionDelete {
+	mutation := newSubscriptionRevisionMutation(c.config, OpDelete)
+	return &SubscriptionRevisionDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *SubscriptionRevisionClient) DeleteOne(_m *SubscriptionRevision) *SubscriptionRevisionDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *SubscriptionRevisionClient) DeleteOneID(id string) *SubscriptionRevisionDeleteOne {
+	builder := c.Delete().Where(subscriptionrevision.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &SubscriptionRevisionDeleteOne{builder}
+}
+
+// Query returns a query builder for SubscriptionRevision.
+func (c *SubscriptionRevisionClient) Query() *SubscriptionRevisionQuery {
+	return &SubscriptionRevisionQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeSubscriptionRevision},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a SubscriptionRevision entity by its id.
+func (c *SubscriptionRevisionClient) Get(ctx context.Context, id string) (*SubscriptionRevision, error) {
+	return c.Query().Where(subscriptionrevision.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *SubscriptionRevisionClient) GetX(ctx context.Context, id string) *SubscriptionRevision {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *SubscriptionRevisionClient) Hooks() []Hook {
+	return c.hooks.SubscriptionRevision
+}
+
+// Interceptors returns the client interceptors.
+func (c *SubscriptionRevisionClient) Interceptors() []Interceptor {
+	return c.inters.SubscriptionRevision
+}
+
+func (c *SubscriptionRevisionClient) mutate(ctx context.Context, m *SubscriptionRevisionMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&SubscriptionRevisionCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&SubscriptionRevisionUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&SubscriptionRevisionUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&SubscriptionRevisionDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown SubscriptionRevision mutation op: %q", m.Op())
+	}
+}
+
+// WatchClient is a client for the Watch schema.
+type WatchClient struct {
+	config
+}
+
+// NewWatchClient returns a client for the Watch from the given config.
+func NewWatchClient(c config) *WatchClient {
+	return &WatchClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `watch.Hooks(f(g(h())))`.
+func (c *WatchClient) Use(hooks ...Hook) {
+	c.hooks.Watch = append(c.hooks.Watch, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `watch.Intercept(f(g(h())))`.
+func (c *WatchClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Watch = append(c.inters.Watch, interceptors...)
+}
+
+// Create returns a builder for creating a Watch entity.
+func (c *WatchClient) Create() *WatchCreate {
+	mutation := newWatchMutation(c.config, OpCreate)
+	return &WatchCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Watch entities.
+func (c *WatchClient) CreateBulk(builders ...*WatchCreate) *WatchCreateBulk {
+	return &WatchCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *WatchClient) MapCreateBulk(slice any, setFunc func(*WatchCreate, int)) *WatchCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &WatchCreateBulk{err: fmt.Errorf("calling to WatchClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*WatchCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &WatchCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Watch.
+func (c *WatchClient) Update() *WatchUpdate {
+	mutation := newWatchMutation(c.config, OpUpdate)
+	return &WatchUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *WatchClient) UpdateOne(_m *Watch) *WatchUpdateOne {
+	mutation := newWatchMutation(c.config, OpUpdateOne, withWatch(_m))
+	return &WatchUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *WatchClient) UpdateOneID(id string) *WatchUpdateOne {
+	mutation := newWatchMutation(c.config, OpUpdateOne, withWatchID(id))
+	return &WatchUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Watch.
+func (c *WatchClient) Delete() *WatchDelete {
+	mutation := newWatchMutation(c.config, OpDelete)
+	return &WatchDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *WatchClient) DeleteOne(_m *Watch) *WatchDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *WatchClient) DeleteOneID(id string) *WatchDeleteOne {
+	builder := c.Delete().Where(watch.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &WatchDeleteOne{builder}
+}
+
+// Query returns a query builder for Watch.
+func (c *WatchClient) Query() *WatchQuery {
+	return &WatchQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeWatch},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Watch entity by its id.
+func (c *WatchClient) Get(ctx context.Context, id string) (*Watch, error) {
+	return c.Query().Where(watch.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *WatchClient) GetX(ctx context.Context, id string) *Watch {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *WatchClient) Hooks() []Hook {
+	return c.hooks.Watch
+}
+
+// Interceptors returns the client interceptors.
+func (c *WatchClient) Interceptors() []Interceptor {
+	return c.inters.Watch
+}
+
+func (c *WatchClient) mutate(ctx context.Context, m *WatchMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&WatchCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&WatchUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&WatchUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&WatchDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Watch mutation op: %q", m.Op())
+	}
+}
+
 // hooks and interceptors per client, for fast access.
 type (
 	hooks struct {
-		APIKey, Attempt, DedupeKey, Delivery, Endpoint, EndpointHealth, Event, LogHead,
-		Rejection, Source, Subscription []ent.Hook
+		APIKey, Announcement, Attempt, DedupeKey, Delivery, DeliveryBody,
+		DeliveryChange, Document, Endpoint, EndpointHealth, Event, EventType, Fetch,
+		LearnHead, LogHead, OrderingMark, Partner, Peer, Rejection, Replay, ReplayItem,
+		Rollup, Sighting, Source, SourceClock, Subscription, SubscriptionRevision,
+		Watch []ent.Hook
 	}
 	inters struct {
-		APIKey, Attempt, DedupeKey, Delivery, Endpoint, EndpointHealth, Event, LogHead,
-		Rejection, Source, Subscription []ent.Interceptor
+		APIKey, Announcement, Attempt, DedupeKey, Delivery, DeliveryBody,
+		DeliveryChange, Document, Endpoint, EndpointHealth, Event, EventType, Fetch,
+		LearnHead, LogHead, OrderingMark, Partner, Peer, Rejection, Replay, ReplayItem,
+		Rollup, Sighting, Source, SourceClock, Subscription, SubscriptionRevision,
+		Watch []ent.Interceptor
 	}
 )

@@ -25,9 +25,11 @@ type Delivery struct {
 	SubscriptionID string `json:"subscription_id,omitempty"`
 	// EndpointID holds the value of the "endpoint_id" field.
 	EndpointID string `json:"endpoint_id,omitempty"`
+	// whose the endpoint is; empty: the operator's
+	PartnerID string `json:"partner_id,omitempty"`
 	// never HELD, which is derived
 	Status hub.DeliveryStatus `json:"status,omitempty"`
-	// why, for DEAD and CANCELED
+	// why, for DEAD and CANCELED; on a PENDING row what holds it until somebody acts
 	Reason string `json:"reason,omitempty"`
 	// how many attempts are recorded
 	AttemptCount int `json:"attempt_count,omitempty"`
@@ -42,7 +44,19 @@ type Delivery struct {
 	// CreatedAt holds the value of the "created_at" field.
 	CreatedAt column.Time `json:"created_at,omitempty"`
 	// CompletedAt holds the value of the "completed_at" field.
-	CompletedAt  column.Time `json:"completed_at,omitempty"`
+	CompletedAt column.Time `json:"completed_at,omitempty"`
+	// whose bytes the attempts send; UNSHAPED until delivery_bodies has them
+	BodyForm hub.BodyForm `json:"body_form,omitempty"`
+	// the last replay that made it due; empty: none
+	ReplayID string `json:"replay_id,omitempty"`
+	// names its subscription and key where they are STRICT; ?: no key could be made of the event
+	Line string `json:"line,omitempty"`
+	// the same where they are SKIP_STALE
+	Mark string `json:"mark,omitempty"`
+	// in its line: the sequence of the event; beside a mark: when that occurred
+	Place int64 `json:"place,omitempty"`
+	// FIRST of its line, LATER, or empty: it is in none, or not any more
+	Turn         string `json:"turn,omitempty"`
 	selectValues sql.SelectValues
 }
 
@@ -51,9 +65,9 @@ func (*Delivery) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case delivery.FieldAttemptCount, delivery.FieldSchedulePosition, delivery.FieldNextAttemptAt, delivery.FieldDueAt, delivery.FieldCreatedAt, delivery.FieldCompletedAt:
+		case delivery.FieldAttemptCount, delivery.FieldSchedulePosition, delivery.FieldNextAttemptAt, delivery.FieldDueAt, delivery.FieldCreatedAt, delivery.FieldCompletedAt, delivery.FieldPlace:
 			values[i] = new(sql.NullInt64)
-		case delivery.FieldID, delivery.FieldEventID, delivery.FieldSubscriptionID, delivery.FieldEndpointID, delivery.FieldStatus, delivery.FieldReason, delivery.FieldLeaseToken:
+		case delivery.FieldID, delivery.FieldEventID, delivery.FieldSubscriptionID, delivery.FieldEndpointID, delivery.FieldPartnerID, delivery.FieldStatus, delivery.FieldReason, delivery.FieldLeaseToken, delivery.FieldBodyForm, delivery.FieldReplayID, delivery.FieldLine, delivery.FieldMark, delivery.FieldTurn:
 			values[i] = new(sql.NullString)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -93,6 +107,12 @@ func (_m *Delivery) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field endpoint_id", values[i])
 			} else if value.Valid {
 				_m.EndpointID = value.String
+			}
+		case delivery.FieldPartnerID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field partner_id", values[i])
+			} else if value.Valid {
+				_m.PartnerID = value.String
 			}
 		case delivery.FieldStatus:
 			if value, ok := values[i].(*sql.NullString); !ok {
@@ -148,6 +168,42 @@ func (_m *Delivery) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.CompletedAt = column.Time(value.Int64)
 			}
+		case delivery.FieldBodyForm:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field body_form", values[i])
+			} else if value.Valid {
+				_m.BodyForm = hub.BodyForm(value.String)
+			}
+		case delivery.FieldReplayID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field replay_id", values[i])
+			} else if value.Valid {
+				_m.ReplayID = value.String
+			}
+		case delivery.FieldLine:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field line", values[i])
+			} else if value.Valid {
+				_m.Line = value.String
+			}
+		case delivery.FieldMark:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field mark", values[i])
+			} else if value.Valid {
+				_m.Mark = value.String
+			}
+		case delivery.FieldPlace:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field place", values[i])
+			} else if value.Valid {
+				_m.Place = value.Int64
+			}
+		case delivery.FieldTurn:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field turn", values[i])
+			} else if value.Valid {
+				_m.Turn = value.String
+			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
 		}
@@ -193,6 +249,9 @@ func (_m *Delivery) String() string {
 	builder.WriteString("endpoint_id=")
 	builder.WriteString(_m.EndpointID)
 	builder.WriteString(", ")
+	builder.WriteString("partner_id=")
+	builder.WriteString(_m.PartnerID)
+	builder.WriteString(", ")
 	builder.WriteString("status=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Status))
 	builder.WriteString(", ")
@@ -219,6 +278,24 @@ func (_m *Delivery) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("completed_at=")
 	builder.WriteString(fmt.Sprintf("%v", _m.CompletedAt))
+	builder.WriteString(", ")
+	builder.WriteString("body_form=")
+	builder.WriteString(fmt.Sprintf("%v", _m.BodyForm))
+	builder.WriteString(", ")
+	builder.WriteString("replay_id=")
+	builder.WriteString(_m.ReplayID)
+	builder.WriteString(", ")
+	builder.WriteString("line=")
+	builder.WriteString(_m.Line)
+	builder.WriteString(", ")
+	builder.WriteString("mark=")
+	builder.WriteString(_m.Mark)
+	builder.WriteString(", ")
+	builder.WriteString("place=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Place))
+	builder.WriteString(", ")
+	builder.WriteString("turn=")
+	builder.WriteString(_m.Turn)
 	builder.WriteByte(')')
 	return builder.String()
 }

@@ -39,6 +39,20 @@ func (_c *DeliveryCreate) SetEndpointID(v string) *DeliveryCreate {
 	return _c
 }
 
+// SetPartnerID sets the "partner_id" field.
+func (_c *DeliveryCreate) SetPartnerID(v string) *DeliveryCreate {
+	_c.mutation.SetPartnerID(v)
+	return _c
+}
+
+// SetNillablePartnerID sets the "partner_id" field if the given value is not nil.
+func (_c *DeliveryCreate) SetNillablePartnerID(v *string) *DeliveryCreate {
+	if v != nil {
+		_c.SetPartnerID(*v)
+	}
+	return _c
+}
+
 // SetStatus sets the "status" field.
 func (_c *DeliveryCreate) SetStatus(v hub.DeliveryStatus) *DeliveryCreate {
 	_c.mutation.SetStatus(v)
@@ -93,6 +107,82 @@ func (_c *DeliveryCreate) SetCompletedAt(v column.Time) *DeliveryCreate {
 	return _c
 }
 
+// SetBodyForm sets the "body_form" field.
+func (_c *DeliveryCreate) SetBodyForm(v hub.BodyForm) *DeliveryCreate {
+	_c.mutation.SetBodyForm(v)
+	return _c
+}
+
+// SetReplayID sets the "replay_id" field.
+func (_c *DeliveryCreate) SetReplayID(v string) *DeliveryCreate {
+	_c.mutation.SetReplayID(v)
+	return _c
+}
+
+// SetNillableReplayID sets the "replay_id" field if the given value is not nil.
+func (_c *DeliveryCreate) SetNillableReplayID(v *string) *DeliveryCreate {
+	if v != nil {
+		_c.SetReplayID(*v)
+	}
+	return _c
+}
+
+// SetLine sets the "line" field.
+func (_c *DeliveryCreate) SetLine(v string) *DeliveryCreate {
+	_c.mutation.SetLine(v)
+	return _c
+}
+
+// SetNillableLine sets the "line" field if the given value is not nil.
+func (_c *DeliveryCreate) SetNillableLine(v *string) *DeliveryCreate {
+	if v != nil {
+		_c.SetLine(*v)
+	}
+	return _c
+}
+
+// SetMark sets the "mark" field.
+func (_c *DeliveryCreate) SetMark(v string) *DeliveryCreate {
+	_c.mutation.SetMark(v)
+	return _c
+}
+
+// SetNillableMark sets the "mark" field if the given value is not nil.
+func (_c *DeliveryCreate) SetNillableMark(v *string) *DeliveryCreate {
+	if v != nil {
+		_c.SetMark(*v)
+	}
+	return _c
+}
+
+// SetPlace sets the "place" field.
+func (_c *DeliveryCreate) SetPlace(v int64) *DeliveryCreate {
+	_c.mutation.SetPlace(v)
+	return _c
+}
+
+// SetNillablePlace sets the "place" field if the given value is not nil.
+func (_c *DeliveryCreate) SetNillablePlace(v *int64) *DeliveryCreate {
+	if v != nil {
+		_c.SetPlace(*v)
+	}
+	return _c
+}
+
+// SetTurn sets the "turn" field.
+func (_c *DeliveryCreate) SetTurn(v string) *DeliveryCreate {
+	_c.mutation.SetTurn(v)
+	return _c
+}
+
+// SetNillableTurn sets the "turn" field if the given value is not nil.
+func (_c *DeliveryCreate) SetNillableTurn(v *string) *DeliveryCreate {
+	if v != nil {
+		_c.SetTurn(*v)
+	}
+	return _c
+}
+
 // SetID sets the "id" field.
 func (_c *DeliveryCreate) SetID(v string) *DeliveryCreate {
 	_c.mutation.SetID(v)
@@ -106,6 +196,7 @@ func (_c *DeliveryCreate) Mutation() *DeliveryMutation {
 
 // Save creates the Delivery in the database.
 func (_c *DeliveryCreate) Save(ctx context.Context) (*Delivery, error) {
+	_c.defaults()
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -131,6 +222,34 @@ func (_c *DeliveryCreate) ExecX(ctx context.Context) {
 	}
 }
 
+// defaults sets the default values of the builder before save.
+func (_c *DeliveryCreate) defaults() {
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		v := delivery.DefaultPartnerID
+		_c.mutation.SetPartnerID(v)
+	}
+	if _, ok := _c.mutation.ReplayID(); !ok {
+		v := delivery.DefaultReplayID
+		_c.mutation.SetReplayID(v)
+	}
+	if _, ok := _c.mutation.Line(); !ok {
+		v := delivery.DefaultLine
+		_c.mutation.SetLine(v)
+	}
+	if _, ok := _c.mutation.Mark(); !ok {
+		v := delivery.DefaultMark
+		_c.mutation.SetMark(v)
+	}
+	if _, ok := _c.mutation.Place(); !ok {
+		v := delivery.DefaultPlace
+		_c.mutation.SetPlace(v)
+	}
+	if _, ok := _c.mutation.Turn(); !ok {
+		v := delivery.DefaultTurn
+		_c.mutation.SetTurn(v)
+	}
+}
+
 // check runs all checks and user-defined validators on the builder.
 func (_c *DeliveryCreate) check() error {
 	if _, ok := _c.mutation.EventID(); !ok {
@@ -141,6 +260,9 @@ func (_c *DeliveryCreate) check() error {
 	}
 	if _, ok := _c.mutation.EndpointID(); !ok {
 		return &ValidationError{Name: "endpoint_id", err: errors.New(`ent: missing required field "Delivery.endpoint_id"`)}
+	}
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		return &ValidationError{Name: "partner_id", err: errors.New(`ent: missing required field "Delivery.partner_id"`)}
 	}
 	if _, ok := _c.mutation.Status(); !ok {
 		return &ValidationError{Name: "status", err: errors.New(`ent: missing required field "Delivery.status"`)}
@@ -168,6 +290,24 @@ func (_c *DeliveryCreate) check() error {
 	}
 	if _, ok := _c.mutation.CompletedAt(); !ok {
 		return &ValidationError{Name: "completed_at", err: errors.New(`ent: missing required field "Delivery.completed_at"`)}
+	}
+	if _, ok := _c.mutation.BodyForm(); !ok {
+		return &ValidationError{Name: "body_form", err: errors.New(`ent: missing required field "Delivery.body_form"`)}
+	}
+	if _, ok := _c.mutation.ReplayID(); !ok {
+		return &ValidationError{Name: "replay_id", err: errors.New(`ent: missing required field "Delivery.replay_id"`)}
+	}
+	if _, ok := _c.mutation.Line(); !ok {
+		return &ValidationError{Name: "line", err: errors.New(`ent: missing required field "Delivery.line"`)}
+	}
+	if _, ok := _c.mutation.Mark(); !ok {
+		return &ValidationError{Name: "mark", err: errors.New(`ent: missing required field "Delivery.mark"`)}
+	}
+	if _, ok := _c.mutation.Place(); !ok {
+		return &ValidationError{Name: "place", err: errors.New(`ent: missing required field "Delivery.place"`)}
+	}
+	if _, ok := _c.mutation.Turn(); !ok {
+		return &ValidationError{Name: "turn", err: errors.New(`ent: missing required field "Delivery.turn"`)}
 	}
 	return nil
 }
@@ -216,6 +356,10 @@ func (_c *DeliveryCreate) createSpec() (*Delivery, *sqlgraph.CreateSpec) {
 		_spec.SetField(delivery.FieldEndpointID, field.TypeString, value)
 		_node.EndpointID = value
 	}
+	if value, ok := _c.mutation.PartnerID(); ok {
+		_spec.SetField(delivery.FieldPartnerID, field.TypeString, value)
+		_node.PartnerID = value
+	}
 	if value, ok := _c.mutation.Status(); ok {
 		_spec.SetField(delivery.FieldStatus, field.TypeString, value)
 		_node.Status = value
@@ -252,6 +396,30 @@ func (_c *DeliveryCreate) createSpec() (*Delivery, *sqlgraph.CreateSpec) {
 		_spec.SetField(delivery.FieldCompletedAt, field.TypeInt64, value)
 		_node.CompletedAt = value
 	}
+	if value, ok := _c.mutation.BodyForm(); ok {
+		_spec.SetField(delivery.FieldBodyForm, field.TypeString, value)
+		_node.BodyForm = value
+	}
+	if value, ok := _c.mutation.ReplayID(); ok {
+		_spec.SetField(delivery.FieldReplayID, field.TypeString, value)
+		_node.ReplayID = value
+	}
+	if value, ok := _c.mutation.Line(); ok {
+		_spec.SetField(delivery.FieldLine, field.TypeString, value)
+		_node.Line = value
+	}
+	if value, ok := _c.mutation.Mark(); ok {
+		_spec.SetField(delivery.FieldMark, field.TypeString, value)
+		_node.Mark = value
+	}
+	if value, ok := _c.mutation.Place(); ok {
+		_spec.SetField(delivery.FieldPlace, field.TypeInt64, value)
+		_node.Place = value
+	}
+	if value, ok := _c.mutation.Turn(); ok {
+		_spec.SetField(delivery.FieldTurn, field.TypeString, value)
+		_node.Turn = value
+	}
 	return _node, _spec
 }
 
@@ -273,6 +441,7 @@ func (_c *DeliveryCreateBulk) Save(ctx context.Context) ([]*Delivery, error) {
 	for i := range _c.builders {
 		func(i int, root context.Context) {
 			builder := _c.builders[i]
+			builder.defaults()
 			var mut Mutator = MutateFunc(func(ctx context.Context, m Mutation) (Value, error) {
 				mutation, ok := m.(*DeliveryMutation)
 				if !ok {

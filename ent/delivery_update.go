@@ -176,6 +176,97 @@ func (_u *DeliveryUpdate) AddCompletedAt(v column.Time) *DeliveryUpdate {
 	return _u
 }
 
+// SetBodyForm sets the "body_form" field.
+func (_u *DeliveryUpdate) SetBodyForm(v hub.BodyForm) *DeliveryUpdate {
+	_u.mutation.SetBodyForm(v)
+	return _u
+}
+
+// SetNillableBodyForm sets the "body_form" field if the given value is not nil.
+func (_u *DeliveryUpdate) SetNillableBodyForm(v *hub.BodyForm) *DeliveryUpdate {
+	if v != nil {
+		_u.SetBodyForm(*v)
+	}
+	return _u
+}
+
+// SetReplayID sets the "replay_id" field.
+func (_u *DeliveryUpdate) SetReplayID(v string) *DeliveryUpdate {
+	_u.mutation.SetReplayID(v)
+	return _u
+}
+
+// SetNillableReplayID sets the "replay_id" field if the given value is not nil.
+func (_u *DeliveryUpdate) SetNillableReplayID(v *string) *DeliveryUpdate {
+	if v != nil {
+		_u.SetReplayID(*v)
+	}
+	return _u
+}
+
+// SetLine sets the "line" field.
+func (_u *DeliveryUpdate) SetLine(v string) *DeliveryUpdate {
+	_u.mutation.SetLine(v)
+	return _u
+}
+
+// SetNillableLine sets the "line" field if the given value is not nil.
+func (_u *DeliveryUpdate) SetNillableLine(v *string) *DeliveryUpdate {
+	if v != nil {
+		_u.SetLine(*v)
+	}
+	return _u
+}
+
+// SetMark sets the "mark" field.
+func (_u *DeliveryUpdate) SetMark(v string) *DeliveryUpdate {
+	_u.mutation.SetMark(v)
+	return _u
+}
+
+// SetNillableMark sets the "mark" field if the given value is not nil.
+func (_u *DeliveryUpdate) SetNillableMark(v *string) *DeliveryUpdate {
+	if v != nil {
+		_u.SetMark(*v)
+	}
+	return _u
+}
+
+// SetPlace sets the "place" field.
+func (_u *DeliveryUpdate) SetPlace(v int64) *DeliveryUpdate {
+	_u.mutation.ResetPlace()
+	_u.mutation.SetPlace(v)
+	return _u
+}
+
+// SetNillablePlace sets the "place" field if the given value is not nil.
+func (_u *DeliveryUpdate) SetNillablePlace(v *int64) *DeliveryUpdate {
+	if v != nil {
+		_u.SetPlace(*v)
+	}
+	return _u
+}
+
+// AddPlace adds value to the "place" field.
+func (_u *DeliveryUpdate) AddPlace(v int64) *DeliveryUpdate {
+	_u.mutation.AddPlace(v)
+	return _u
+}
+
+// SetTurn sets the "turn" field.
+func (_u *DeliveryUpdate) SetTurn(v string) *DeliveryUpdate {
+	_u.mutation.SetTurn(v)
+	return _u
+}
+
+// SetNillableTurn sets the "turn" field if the given value is not nil.
+func (_u *DeliveryUpdate) SetNillableTurn(v *string) *DeliveryUpdate {
+	if v != nil {
+		_u.SetTurn(*v)
+	}
+	return _u
+}
+
 // Mutation returns the DeliveryMutation object of the builder.
 func (_u *DeliveryUpdate) Mutation() *DeliveryMutation {
 	return _u.mutation
@@ -255,6 +346,27 @@ func (_u *DeliveryUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.AddedCompletedAt(); ok {
 		_spec.AddField(delivery.FieldCompletedAt, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.BodyForm(); ok {
+		_spec.SetField(delivery.FieldBodyForm, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.ReplayID(); ok {
+		_spec.SetField(delivery.FieldReplayID, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Line(); ok {
+		_spec.SetField(delivery.FieldLine, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Mark(); ok {
+		_spec.SetField(delivery.FieldMark, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Place(); ok {
+		_spec.SetField(delivery.FieldPlace, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedPlace(); ok {
+		_spec.AddField(delivery.FieldPlace, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Turn(); ok {
+		_spec.SetField(delivery.FieldTurn, field.TypeString, value)
 	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -423,6 +535,97 @@ func (_u *DeliveryUpdateOne) AddCompletedAt(v column.Time) *DeliveryUpdateOne {
 	return _u
 }
 
+// SetBodyForm sets the "body_form" field.
+func (_u *DeliveryUpdateOne) SetBodyForm(v hub.BodyForm) *DeliveryUpdateOne {
+	_u.mutation.SetBodyForm(v)
+	return _u
+}
+
+// SetNillableBodyForm sets the "body_form" field if the given value is not nil.
+func (_u *DeliveryUpdateOne) SetNillableBodyForm(v *hub.BodyForm) *DeliveryUpdateOne {
+	if v != nil {
+		_u.SetBodyForm(*v)
+	}
+	return _u
+}
+
+// SetReplayID sets the "replay_id" field.
+func (_u *DeliveryUpdateOne) SetReplayID(v string) *DeliveryUpdateOne {
+	_u.mutation.SetReplayID(v)
+	return _u
+}
+
+// SetNillableReplayID sets the "replay_id" field if the given value is not nil.
+func (_u *DeliveryUpdateOne) SetNillableReplayID(v *string) *DeliveryUpdateOne {
+	if v != nil {
+		_u.SetReplayID(*v)
+	}
+	return _u
+}
+
+// SetLine sets the "line" field.
+func (_u *DeliveryUpdateOne) SetLine(v string) *DeliveryUpdateOne {
+	_u.mutation.SetLine(v)
+	return _u
+}
+
+// SetNillableLine sets the "line" field if the given value is not nil.
+func (_u *DeliveryUpdateOne) SetNillableLine(v *string) *DeliveryUpdateOne {
+	if v != nil {
+		_u.SetLine(*v)
+	}
+	return _u
+}
+
+// SetMark sets the "mark" field.
+func (_u *DeliveryUpdateOne) SetMark(v string) *DeliveryUpdateOne {
+	_u.mutation.SetMark(v)
+	return _u
+}
+
+// SetNillableMark sets the "mark" field if the given value is not nil.
+func (_u *DeliveryUpdateOne) SetNillableMark(v *string) *DeliveryUpdateOne {
+	if v != nil {
+		_u.SetMark(*v)
+	}
+	return _u
+}
+
+// SetPlace sets the "place" field.
+func (_u *DeliveryUpdateOne) SetPlace(v int64) *DeliveryUpdateOne {
+	_u.mutation.ResetPlace()
+	_u.mutation.SetPlace(v)
+	return _u
+}
+
+// SetNillablePlace sets the "place" field if the given value is not nil.
+func (_u *DeliveryUpdateOne) SetNillablePlace(v *int64) *DeliveryUpdateOne {
+	if v != nil {
+		_u.SetPlace(*v)
+	}
+	return _u
+}
+
+// AddPlace adds value to the "place" field.
+func (_u *DeliveryUpdateOne) AddPlace(v int64) *DeliveryUpdateOne {
+	_u.mutation.AddPlace(v)
+	return _u
+}
+
+// SetTurn sets the "turn" field.
+func (_u *DeliveryUpdateOne) SetTurn(v string) *DeliveryUpdateOne {
+	_u.mutation.SetTurn(v)
+	return _u
+}
+
+// SetNillableTurn sets the "turn" field if the given value is not nil.
+func (_u *DeliveryUpdateOne) SetNillableTurn(v *string) *DeliveryUpdateOne {
+	if v != nil {
+		_u.SetTurn(*v)
+	}
+	return _u
+}
+
 // Mutation returns the DeliveryMutation object of the builder.
 func (_u *DeliveryUpdateOne) Mutation() *DeliveryMutation {
 	return _u.mutation
@@ -532,6 +735,27 @@ func (_u *DeliveryUpdateOne) sqlSave(ctx context.Context) (_node *Delivery, err 
 	}
 	if value, ok := _u.mutation.AddedCompletedAt(); ok {
 		_spec.AddField(delivery.FieldCompletedAt, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.BodyForm(); ok {
+		_spec.SetField(delivery.FieldBodyForm, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.ReplayID(); ok {
+		_spec.SetField(delivery.FieldReplayID, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Line(); ok {
+		_spec.SetField(delivery.FieldLine, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Mark(); ok {
+		_spec.SetField(delivery.FieldMark, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Place(); ok {
+		_spec.SetField(delivery.FieldPlace, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedPlace(); ok {
+		_spec.AddField(delivery.FieldPlace, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Turn(); ok {
+		_spec.SetField(delivery.FieldTurn, field.TypeString, value)
 	}
 	_node = &Delivery{config: _u.config}
 	_spec.Assign = _node.assignValues

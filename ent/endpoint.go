@@ -25,6 +25,8 @@ type Endpoint struct {
 	CreatedAt column.Time `json:"created_at,omitempty"`
 	// UpdatedAt holds the value of the "updated_at" field.
 	UpdatedAt column.Time `json:"updated_at,omitempty"`
+	// whose it is; empty: the operator's
+	PartnerID string `json:"partner_id,omitempty"`
 	// Name holds the value of the "name" field.
 	Name string `json:"name,omitempty"`
 	// Kind holds the value of the "kind" field.
@@ -49,7 +51,17 @@ type Endpoint struct {
 	Signing hub.SigningScheme `json:"signing,omitempty"`
 	// sealed JSON list, newest first
 	SigningSecrets []byte `json:"-"`
-	selectValues   sql.SelectValues
+	// sealed JSON; null: none
+	Auth []byte `json:"-"`
+	// nanoseconds; 0 or null: none
+	MaxAge time.Duration `json:"max_age,omitempty"`
+	// 0 or null: not verified
+	VerifiedAt column.Time `json:"verified_at,omitempty"`
+	// what is being done with deliveries that waited; empty: nothing
+	BacklogChoice hub.BacklogChoice `json:"backlog_choice,omitempty"`
+	// to those made up to then
+	BacklogBefore column.Time `json:"backlog_before,omitempty"`
+	selectValues  sql.SelectValues
 }
 
 // scanValues returns the types for scanning values from sql.Rows.
@@ -57,11 +69,11 @@ func (*Endpoint) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case endpoint.FieldRateLimit, endpoint.FieldRetryPolicy, endpoint.FieldHeaders, endpoint.FieldSigningSecrets:
+		case endpoint.FieldRateLimit, endpoint.FieldRetryPolicy, endpoint.FieldHeaders, endpoint.FieldSigningSecrets, endpoint.FieldAuth:
 			values[i] = new([]byte)
-		case endpoint.FieldCreatedAt, endpoint.FieldUpdatedAt, endpoint.FieldTimeout, endpoint.FieldMaxConcurrency:
+		case endpoint.FieldCreatedAt, endpoint.FieldUpdatedAt, endpoint.FieldTimeout, endpoint.FieldMaxConcurrency, endpoint.FieldMaxAge, endpoint.FieldVerifiedAt, endpoint.FieldBacklogBefore:
 			values[i] = new(sql.NullInt64)
-		case endpoint.FieldID, endpoint.FieldName, endpoint.FieldKind, endpoint.FieldURL, endpoint.FieldState, endpoint.FieldStateReason, endpoint.FieldSigning:
+		case endpoint.FieldID, endpoint.FieldPartnerID, endpoint.FieldName, endpoint.FieldKind, endpoint.FieldURL, endpoint.FieldState, endpoint.FieldStateReason, endpoint.FieldSigning, endpoint.FieldBacklogChoice:
 			values[i] = new(sql.NullString)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -95,6 +107,12 @@ func (_m *Endpoint) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
 			} else if value.Valid {
 				_m.UpdatedAt = column.Time(value.Int64)
+			}
+		case endpoint.FieldPartnerID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field partner_id", values[i])
+			} else if value.Valid {
+				_m.PartnerID = value.String
 			}
 		case endpoint.FieldName:
 			if value, ok := values[i].(*sql.NullString); !ok {
@@ -172,6 +190,36 @@ func (_m *Endpoint) assignValues(columns []string, values []any) error {
 			} else if value != nil {
 				_m.SigningSecrets = *value
 			}
+		case endpoint.FieldAuth:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field auth", values[i])
+			} else if value != nil {
+				_m.Auth = *value
+			}
+		case endpoint.FieldMaxAge:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field max_age", values[i])
+			} else if value.Valid {
+				_m.MaxAge = time.Duration(value.Int64)
+			}
+		case endpoint.FieldVerifiedAt:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field verified_at", values[i])
+			} else if value.Valid {
+				_m.VerifiedAt = column.Time(value.Int64)
+			}
+		case endpoint.FieldBacklogChoice:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field backlog_choice", values[i])
+			} else if value.Valid {
+				_m.BacklogChoice = hub.BacklogChoice(value.String)
+			}
+		case endpoint.FieldBacklogBefore:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field backlog_before", values[i])
+			} else if value.Valid {
+				_m.BacklogBefore = column.Time(value.Int64)
+			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
 		}
@@ -214,6 +262,9 @@ func (_m *Endpoint) String() string {
 	builder.WriteString("updated_at=")
 	builder.WriteString(fmt.Sprintf("%v", _m.UpdatedAt))
 	builder.WriteString(", ")
+	builder.WriteString("partner_id=")
+	builder.WriteString(_m.PartnerID)
+	builder.WriteString(", ")
 	builder.WriteString("name=")
 	builder.WriteString(_m.Name)
 	builder.WriteString(", ")
@@ -247,6 +298,20 @@ func (_m *Endpoint) String() string {
 	builder.WriteString(fmt.Sprintf("%v", _m.Signing))
 	builder.WriteString(", ")
 	builder.WriteString("signing_secrets=<sensitive>")
+	builder.WriteString(", ")
+	builder.WriteString("auth=<sensitive>")
+	builder.WriteString(", ")
+	builder.WriteString("max_age=")
+	builder.WriteString(fmt.Sprintf("%v", _m.MaxAge))
+	builder.WriteString(", ")
+	builder.WriteString("verified_at=")
+	builder.WriteString(fmt.Sprintf("%v", _m.VerifiedAt))
+	builder.WriteString(", ")
+	builder.WriteString("backlog_choice=")
+	builder.WriteString(fmt.Sprintf("%v", _m.BacklogChoice))
+	builder.WriteString(", ")
+	builder.WriteString("backlog_before=")
+	builder.WriteString(fmt.Sprintf("%v", _m.BacklogBefore))
 	builder.WriteByte(')')
 	return builder.String()
 }

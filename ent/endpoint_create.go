@@ -34,6 +34,20 @@ func (_c *EndpointCreate) SetUpdatedAt(v column.Time) *EndpointCreate {
 	return _c
 }
 
+// SetPartnerID sets the "partner_id" field.
+func (_c *EndpointCreate) SetPartnerID(v string) *EndpointCreate {
+	_c.mutation.SetPartnerID(v)
+	return _c
+}
+
+// SetNillablePartnerID sets the "partner_id" field if the given value is not nil.
+func (_c *EndpointCreate) SetNillablePartnerID(v *string) *EndpointCreate {
+	if v != nil {
+		_c.SetPartnerID(*v)
+	}
+	return _c
+}
+
 // SetName sets the "name" field.
 func (_c *EndpointCreate) SetName(v string) *EndpointCreate {
 	_c.mutation.SetName(v)
@@ -106,6 +120,68 @@ func (_c *EndpointCreate) SetSigningSecrets(v []byte) *EndpointCreate {
 	return _c
 }
 
+// SetAuth sets the "auth" field.
+func (_c *EndpointCreate) SetAuth(v []byte) *EndpointCreate {
+	_c.mutation.SetAuth(v)
+	return _c
+}
+
+// SetMaxAge sets the "max_age" field.
+func (_c *EndpointCreate) SetMaxAge(v time.Duration) *EndpointCreate {
+	_c.mutation.SetMaxAge(v)
+	return _c
+}
+
+// SetNillableMaxAge sets the "max_age" field if the given value is not nil.
+func (_c *EndpointCreate) SetNillableMaxAge(v *time.Duration) *EndpointCreate {
+	if v != nil {
+		_c.SetMaxAge(*v)
+	}
+	return _c
+}
+
+// SetVerifiedAt sets the "verified_at" field.
+func (_c *EndpointCreate) SetVerifiedAt(v column.Time) *EndpointCreate {
+	_c.mutation.SetVerifiedAt(v)
+	return _c
+}
+
+// SetNillableVerifiedAt sets the "verified_at" field if the given value is not nil.
+func (_c *EndpointCreate) SetNillableVerifiedAt(v *column.Time) *EndpointCreate {
+	if v != nil {
+		_c.SetVerifiedAt(*v)
+	}
+	return _c
+}
+
+// SetBacklogChoice sets the "backlog_choice" field.
+func (_c *EndpointCreate) SetBacklogChoice(v hub.BacklogChoice) *EndpointCreate {
+	_c.mutation.SetBacklogChoice(v)
+	return _c
+}
+
+// SetNillableBacklogChoice sets the "backlog_choice" field if the given value is not nil.
+func (_c *EndpointCreate) SetNillableBacklogChoice(v *hub.BacklogChoice) *EndpointCreate {
+	if v != nil {
+		_c.SetBacklogChoice(*v)
+	}
+	return _c
+}
+
+// SetBacklogBefore sets the "backlog_before" field.
+func (_c *EndpointCreate) SetBacklogBefore(v column.Time) *EndpointCreate {
+	_c.mutation.SetBacklogBefore(v)
+	return _c
+}
+
+// SetNillableBacklogBefore sets the "backlog_before" field if the given value is not nil.
+func (_c *EndpointCreate) SetNillableBacklogBefore(v *column.Time) *EndpointCreate {
+	if v != nil {
+		_c.SetBacklogBefore(*v)
+	}
+	return _c
+}
+
 // SetID sets the "id" field.
 func (_c *EndpointCreate) SetID(v string) *EndpointCreate {
 	_c.mutation.SetID(v)
@@ -119,6 +195,7 @@ func (_c *EndpointCreate) Mutation() *EndpointMutation {
 
 // Save creates the Endpoint in the database.
 func (_c *EndpointCreate) Save(ctx context.Context) (*Endpoint, error) {
+	_c.defaults()
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -144,6 +221,14 @@ func (_c *EndpointCreate) ExecX(ctx context.Context) {
 	}
 }
 
+// defaults sets the default values of the builder before save.
+func (_c *EndpointCreate) defaults() {
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		v := endpoint.DefaultPartnerID
+		_c.mutation.SetPartnerID(v)
+	}
+}
+
 // check runs all checks and user-defined validators on the builder.
 func (_c *EndpointCreate) check() error {
 	if _, ok := _c.mutation.CreatedAt(); !ok {
@@ -151,6 +236,9 @@ func (_c *EndpointCreate) check() error {
 	}
 	if _, ok := _c.mutation.UpdatedAt(); !ok {
 		return &ValidationError{Name: "updated_at", err: errors.New(`ent: missing required field "Endpoint.updated_at"`)}
+	}
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		return &ValidationError{Name: "partner_id", err: errors.New(`ent: missing required field "Endpoint.partner_id"`)}
 	}
 	if _, ok := _c.mutation.Name(); !ok {
 		return &ValidationError{Name: "name", err: errors.New(`ent: missing required field "Endpoint.name"`)}
@@ -228,6 +316,10 @@ func (_c *EndpointCreate) createSpec() (*Endpoint, *sqlgraph.CreateSpec) {
 		_spec.SetField(endpoint.FieldUpdatedAt, field.TypeInt64, value)
 		_node.UpdatedAt = value
 	}
+	if value, ok := _c.mutation.PartnerID(); ok {
+		_spec.SetField(endpoint.FieldPartnerID, field.TypeString, value)
+		_node.PartnerID = value
+	}
 	if value, ok := _c.mutation.Name(); ok {
 		_spec.SetField(endpoint.FieldName, field.TypeString, value)
 		_node.Name = value
@@ -276,6 +368,26 @@ func (_c *EndpointCreate) createSpec() (*Endpoint, *sqlgraph.CreateSpec) {
 		_spec.SetField(endpoint.FieldSigningSecrets, field.TypeBytes, value)
 		_node.SigningSecrets = value
 	}
+	if value, ok := _c.mutation.Auth(); ok {
+		_spec.SetField(endpoint.FieldAuth, field.TypeBytes, value)
+		_node.Auth = value
+	}
+	if value, ok := _c.mutation.MaxAge(); ok {
+		_spec.SetField(endpoint.FieldMaxAge, field.TypeInt64, value)
+		_node.MaxAge = value
+	}
+	if value, ok := _c.mutation.VerifiedAt(); ok {
+		_spec.SetField(endpoint.FieldVerifiedAt, field.TypeInt64, value)
+		_node.VerifiedAt = value
+	}
+	if value, ok := _c.mutation.BacklogChoice(); ok {
+		_spec.SetField(endpoint.FieldBacklogChoice, field.TypeString, value)
+		_node.BacklogChoice = value
+	}
+	if value, ok := _c.mutation.BacklogBefore(); ok {
+		_spec.SetField(endpoint.FieldBacklogBefore, field.TypeInt64, value)
+		_node.BacklogBefore = value
+	}
 	return _node, _spec
 }
 
@@ -297,6 +409,7 @@ func (_c *EndpointCreateBulk) Save(ctx context.Context) ([]*Endpoint, error) {
 	for i := range _c.builders {
 		func(i int, root context.Context) {
 			builder := _c.builders[i]
+			builder.defaults()
 			var mut Mutator = MutateFunc(func(ctx context.Context, m Mutation) (Value, error) {
 				mutation, ok := m.(*EndpointMutation)
 				if !ok {

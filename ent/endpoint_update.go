@@ -201,6 +201,119 @@ func (_u *EndpointUpdate) SetSigningSecrets(v []byte) *EndpointUpdate {
 	return _u
 }
 
+// SetAuth sets the "auth" field.
+func (_u *EndpointUpdate) SetAuth(v []byte) *EndpointUpdate {
+	_u.mutation.SetAuth(v)
+	return _u
+}
+
+// ClearAuth clears the value of the "auth" field.
+func (_u *EndpointUpdate) ClearAuth() *EndpointUpdate {
+	_u.mutation.ClearAuth()
+	return _u
+}
+
+// SetMaxAge sets the "max_age" field.
+func (_u *EndpointUpdate) SetMaxAge(v time.Duration) *EndpointUpdate {
+	_u.mutation.ResetMaxAge()
+	_u.mutation.SetMaxAge(v)
+	return _u
+}
+
+// SetNillableMaxAge sets the "max_age" field if the given value is not nil.
+func (_u *EndpointUpdate) SetNillableMaxAge(v *time.Duration) *EndpointUpdate {
+	if v != nil {
+		_u.SetMaxAge(*v)
+	}
+	return _u
+}
+
+// AddMaxAge adds value to the "max_age" field.
+func (_u *EndpointUpdate) AddMaxAge(v time.Duration) *EndpointUpdate {
+	_u.mutation.AddMaxAge(v)
+	return _u
+}
+
+// ClearMaxAge clears the value of the "max_age" field.
+func (_u *EndpointUpdate) ClearMaxAge() *EndpointUpdate {
+	_u.mutation.ClearMaxAge()
+	return _u
+}
+
+// SetVerifiedAt sets the "verified_at" field.
+func (_u *EndpointUpdate) SetVerifiedAt(v column.Time) *EndpointUpdate {
+	_u.mutation.ResetVerifiedAt()
+	_u.mutation.SetVerifiedAt(v)
+	return _u
+}
+
+// SetNillableVerifiedAt sets the "verified_at" field if the given value is not nil.
+func (_u *EndpointUpdate) SetNillableVerifiedAt(v *column.Time) *EndpointUpdate {
+	if v != nil {
+		_u.SetVerifiedAt(*v)
+	}
+	return _u
+}
+
+// AddVerifiedAt adds value to the "verified_at" field.
+func (_u *EndpointUpdate) AddVerifiedAt(v column.Time) *EndpointUpdate {
+	_u.mutation.AddVerifiedAt(v)
+	return _u
+}
+
+// ClearVerifiedAt clears the value of the "verified_at" field.
+func (_u *EndpointUpdate) ClearVerifiedAt() *EndpointUpdate {
+	_u.mutation.ClearVerifiedAt()
+	return _u
+}
+
+// SetBacklogChoice sets the "backlog_choice" field.
+func (_u *EndpointUpdate) SetBacklogChoice(v hub.BacklogChoice) *EndpointUpdate {
+	_u.mutation.SetBacklogChoice(v)
+	return _u
+}
+
+// SetNillableBacklogChoice sets the "backlog_choice" field if the given value is not nil.
+func (_u *EndpointUpdate) SetNillableBacklogChoice(v *hub.BacklogChoice) *EndpointUpdate {
+	if v != nil {
+		_u.SetBacklogChoice(*v)
+	}
+	return _u
+}
+
+// ClearBacklogChoice clears the value of the "backlog_choice" field.
+func (_u *EndpointUpdate) ClearBacklogChoice() *EndpointUpdate {
+	_u.mutation.ClearBacklogChoice()
+	return _u
+}
+
+// SetBacklogBefore sets the "backlog_before" field.
+func (_u *EndpointUpdate) SetBacklogBefore(v column.Time) *EndpointUpdate {
+	_u.mutation.ResetBacklogBefore()
+	_u.mutation.SetBacklogBefore(v)
+	return _u
+}
+
+// SetNillableBacklogBefore sets the "backlog_before" field if the given value is not nil.
+func (_u *EndpointUpdate) SetNillableBacklogBefore(v *column.Time) *EndpointUpdate {
+	if v != nil {
+		_u.SetBacklogBefore(*v)
+	}
+	return _u
+}
+
+// AddBacklogBefore adds value to the "backlog_before" field.
+func (_u *EndpointUpdate) AddBacklogBefore(v column.Time) *EndpointUpdate {
+	_u.mutation.AddBacklogBefore(v)
+	return _u
+}
+
+// ClearBacklogBefore clears the value of the "backlog_before" field.
+func (_u *EndpointUpdate) ClearBacklogBefore() *EndpointUpdate {
+	_u.mutation.ClearBacklogBefore()
+	return _u
+}
+
 // Mutation returns the EndpointMutation object of the builder.
 func (_u *EndpointUpdate) Mutation() *EndpointMutation {
 	return _u.mutation
@@ -289,6 +402,45 @@ func (_u *EndpointUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.SigningSecrets(); ok {
 		_spec.SetField(endpoint.FieldSigningSecrets, field.TypeBytes, value)
+	}
+	if value, ok := _u.mutation.Auth(); ok {
+		_spec.SetField(endpoint.FieldAuth, field.TypeBytes, value)
+	}
+	if _u.mutation.AuthCleared() {
+		_spec.ClearField(endpoint.FieldAuth, field.TypeBytes)
+	}
+	if value, ok := _u.mutation.MaxAge(); ok {
+		_spec.SetField(endpoint.FieldMaxAge, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedMaxAge(); ok {
+		_spec.AddField(endpoint.FieldMaxAge, field.TypeInt64, value)
+	}
+	if _u.mutation.MaxAgeCleared() {
+		_spec.ClearField(endpoint.FieldMaxAge, field.TypeInt64)
+	}
+	if value, ok := _u.mutation.VerifiedAt(); ok {
+		_spec.SetField(endpoint.FieldVerifiedAt, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedVerifiedAt(); ok {
+		_spec.AddField(endpoint.FieldVerifiedAt, field.TypeInt64, value)
+	}
+	if _u.mutation.VerifiedAtCleared() {
+		_spec.ClearField(endpoint.FieldVerifiedAt, field.TypeInt64)
+	}
+	if value, ok := _u.mutation.BacklogChoice(); ok {
+		_spec.SetField(endpoint.FieldBacklogChoice, field.TypeString, value)
+	}
+	if _u.mutation.BacklogChoiceCleared() {
+		_spec.ClearField(endpoint.FieldBacklogChoice, field.TypeString)
+	}
+	if value, ok := _u.mutation.BacklogBefore(); ok {
+		_spec.SetField(endpoint.FieldBacklogBefore, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedBacklogBefore(); ok {
+		_spec.AddField(endpoint.FieldBacklogBefore, field.TypeInt64, value)
+	}
+	if _u.mutation.BacklogBeforeCleared() {
+		_spec.ClearField(endpoint.FieldBacklogBefore, field.TypeInt64)
 	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -481,6 +633,119 @@ func (_u *EndpointUpdateOne) SetSigningSecrets(v []byte) *EndpointUpdateOne {
 	return _u
 }
 
+// SetAuth sets the "auth" field.
+func (_u *EndpointUpdateOne) SetAuth(v []byte) *EndpointUpdateOne {
+	_u.mutation.SetAuth(v)
+	return _u
+}
+
+// ClearAuth clears the value of the "auth" field.
+func (_u *EndpointUpdateOne) ClearAuth() *EndpointUpdateOne {
+	_u.mutation.ClearAuth()
+	return _u
+}
+
+// SetMaxAge sets the "max_age" field.
+func (_u *EndpointUpdateOne) SetMaxAge(v time.Duration) *EndpointUpdateOne {
+	_u.mutation.ResetMaxAge()
+	_u.mutation.SetMaxAge(v)
+	return _u
+}
+
+// SetNillableMaxAge sets the "max_age" field if the given value is not nil.
+func (_u *EndpointUpdateOne) SetNillableMaxAge(v *time.Duration) *EndpointUpdateOne {
+	if v != nil {
+		_u.SetMaxAge(*v)
+	}
+	return _u
+}
+
+// AddMaxAge adds value to the "max_age" field.
+func (_u *EndpointUpdateOne) AddMaxAge(v time.Duration) *EndpointUpdateOne {
+	_u.mutation.AddMaxAge(v)
+	return _u
+}
+
+// ClearMaxAge clears the value of the "max_age" field.
+func (_u *EndpointUpdateOne) ClearMaxAge() *EndpointUpdateOne {
+	_u.mutation.ClearMaxAge()
+	return _u
+}
+
+// SetVerifiedAt sets the "verified_at" field.
+func (_u *EndpointUpdateOne) SetVerifiedAt(v column.Time) *EndpointUpdateOne {
+	_u.mutation.ResetVerifiedAt()
+	_u.mutation.SetVerifiedAt(v)
+	return _u
+}
+
+// SetNillableVerifiedAt sets the "verified_at" field if the given value is not nil.
+func (_u *EndpointUpdateOne) SetNillableVerifiedAt(v *column.Time) *EndpointUpdateOne {
+	if v != nil {
+		_u.SetVerifiedAt(*v)
+	}
+	return _u
+}
+
+// AddVerifiedAt adds value to the "verified_at" field.
+func (_u *EndpointUpdateOne) AddVerifiedAt(v column.Time) *EndpointUpdateOne {
+	_u.mutation.AddVerifiedAt(v)
+	return _u
+}
+
+// ClearVerifiedAt clears the value of the "verified_at" field.
+func (_u *EndpointUpdateOne) ClearVerifiedAt() *EndpointUpdateOne {
+	_u.mutation.ClearVerifiedAt()
+	return _u
+}
+
+// SetBacklogChoice sets the "backlog_choice" field.
+func (_u *EndpointUpdateOne) SetBacklogChoice(v hub.BacklogChoice) *EndpointUpdateOne {
+	_u.mutation.SetBacklogChoice(v)
+	return _u
+}
+
+// SetNillableBacklogChoice sets the "backlog_choice" field if the given value is not nil.
+func (_u *EndpointUpdateOne) SetNillableBacklogChoice(v *hub.BacklogChoice) *EndpointUpdateOne {
+	if v != nil {
+		_u.SetBacklogChoice(*v)
+	}
+	return _u
+}
+
+// ClearBacklogChoice clears the value of the "backlog_choice" field.
+func (_u *EndpointUpdateOne) ClearBacklogChoice() *EndpointUpdateOne {
+	_u.mutation.ClearBacklogChoice()
+	return _u
+}
+
+// SetBacklogBefore sets the "backlog_before" field.
+func (_u *EndpointUpdateOne) SetBacklogBefore(v column.Time) *EndpointUpdateOne {
+	_u.mutation.ResetBacklogBefore()
+	_u.mutation.SetBacklogBefore(v)
+	return _u
+}
+
+// SetNillableBacklogBefore sets the "backlog_before" field if the given value is not nil.
+func (_u *EndpointUpdateOne) SetNillableBacklogBefore(v *column.Time) *EndpointUpdateOne {
+	if v != nil {
+		_u.SetBacklogBefore(*v)
+	}
+	return _u
+}
+
+// AddBacklogBefore adds value to the "backlog_before" field.
+func (_u *EndpointUpdateOne) AddBacklogBefore(v column.Time) *EndpointUpdateOne {
+	_u.mutation.AddBacklogBefore(v)
+	return _u
+}
+
+// ClearBacklogBefore clears the value of the "backlog_before" field.
+func (_u *EndpointUpdateOne) ClearBacklogBefore() *EndpointUpdateOne {
+	_u.mutation.ClearBacklogBefore()
+	return _u
+}
+
 // Mutation returns the EndpointMutation object of the builder.
 func (_u *EndpointUpdateOne) Mutation() *EndpointMutation {
 	return _u.mutation
@@ -599,6 +864,45 @@ func (_u *EndpointUpdateOne) sqlSave(ctx context.Context) (_node *Endpoint, err 
 	}
 	if value, ok := _u.mutation.SigningSecrets(); ok {
 		_spec.SetField(endpoint.FieldSigningSecrets, field.TypeBytes, value)
+	}
+	if value, ok := _u.mutation.Auth(); ok {
+		_spec.SetField(endpoint.FieldAuth, field.TypeBytes, value)
+	}
+	if _u.mutation.AuthCleared() {
+		_spec.ClearField(endpoint.FieldAuth, field.TypeBytes)
+	}
+	if value, ok := _u.mutation.MaxAge(); ok {
+		_spec.SetField(endpoint.FieldMaxAge, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedMaxAge(); ok {
+		_spec.AddField(endpoint.FieldMaxAge, field.TypeInt64, value)
+	}
+	if _u.mutation.MaxAgeCleared() {
+		_spec.ClearField(endpoint.FieldMaxAge, field.TypeInt64)
+	}
+	if value, ok := _u.mutation.VerifiedAt(); ok {
+		_spec.SetField(endpoint.FieldVerifiedAt, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedVerifiedAt(); ok {
+		_spec.AddField(endpoint.FieldVerifiedAt, field.TypeInt64, value)
+	}
+	if _u.mutation.VerifiedAtCleared() {
+		_spec.ClearField(endpoint.FieldVerifiedAt, field.TypeInt64)
+	}
+	if value, ok := _u.mutation.BacklogChoice(); ok {
+		_spec.SetField(endpoint.FieldBacklogChoice, field.TypeString, value)
+	}
+	if _u.mutation.BacklogChoiceCleared() {
+		_spec.ClearField(endpoint.FieldBacklogChoice, field.TypeString)
+	}
+	if value, ok := _u.mutation.BacklogBefore(); ok {
+		_spec.SetField(endpoint.FieldBacklogBefore, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedBacklogBefore(); ok {
+		_spec.AddField(endpoint.FieldBacklogBefore, field.TypeInt64, value)
+	}
+	if _u.mutation.BacklogBeforeCleared() {
+		_spec.ClearField(endpoint.FieldBacklogBefore, field.TypeInt64)
 	}
 	_node = &Endpoint{config: _u.config}
 	_spec.Assign = _node.assignValues

@@ -12,17 +12,34 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
+	"github.com/hookgraph/hookgraph/ent/announcement"
 	"github.com/hookgraph/hookgraph/ent/apikey"
 	"github.com/hookgraph/hookgraph/ent/attempt"
 	"github.com/hookgraph/hookgraph/ent/dedupekey"
 	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/ent/deliverybody"
+	"github.com/hookgraph/hookgraph/ent/deliverychange"
+	"github.com/hookgraph/hookgraph/ent/document"
 	"github.com/hookgraph/hookgraph/ent/endpoint"
 	"github.com/hookgraph/hookgraph/ent/endpointhealth"
 	"github.com/hookgraph/hookgraph/ent/event"
+	"github.com/hookgraph/hookgraph/ent/eventtype"
+	"github.com/hookgraph/hookgraph/ent/fetch"
+	"github.com/hookgraph/hookgraph/ent/learnhead"
 	"github.com/hookgraph/hookgraph/ent/loghead"
+	"github.com/hookgraph/hookgraph/ent/orderingmark"
+	"github.com/hookgraph/hookgraph/ent/partner"
+	"github.com/hookgraph/hookgraph/ent/peer"
 	"github.com/hookgraph/hookgraph/ent/rejection"
+	"github.com/hookgraph/hookgraph/ent/replay"
+	"github.com/hookgraph/hookgraph/ent/replayitem"
+	"github.com/hookgraph/hookgraph/ent/rollup"
+	"github.com/hookgraph/hookgraph/ent/sighting"
 	"github.com/hookgraph/hookgraph/ent/source"
+	"github.com/hookgraph/hookgraph/ent/sourceclock"
 	"github.com/hookgraph/hookgraph/ent/subscription"
+	"github.com/hookgraph/hookgraph/ent/subscriptionrevision"
+	"github.com/hookgraph/hookgraph/ent/watch"
 )
 
 // ent aliases to avoid import conflicts in user's code.
@@ -83,17 +100,34 @@ var (
 func checkColumn(t, c string) error {
 	initCheck.Do(func() {
 		columnCheck = sql.NewColumnCheck(map[string]func(string) bool{
-			apikey.Table:         apikey.ValidColumn,
-			attempt.Table:        attempt.ValidColumn,
-			dedupekey.Table:      dedupekey.ValidColumn,
-			delivery.Table:       delivery.ValidColumn,
-			endpoint.Table:       endpoint.ValidColumn,
-			endpointhealth.Table: endpointhealth.ValidColumn,
-			event.Table:          event.ValidColumn,
-			loghead.Table:        loghead.ValidColumn,
-			rejection.Table:      rejection.ValidColumn,
-			source.Table:         source.ValidColumn,
-			subscription.Table:   subscription.ValidColumn,
+			apikey.Table:               apikey.ValidColumn,
+			announcement.Table:         announcement.ValidColumn,
+			attempt.Table:              attempt.ValidColumn,
+			dedupekey.Table:            dedupekey.ValidColumn,
+			delivery.Table:             delivery.ValidColumn,
+			deliverybody.Table:         deliverybody.ValidColumn,
+			deliverychange.Table:       deliverychange.ValidColumn,
+			document.Table:             document.ValidColumn,
+			endpoint.Table:             endpoint.ValidColumn,
+			endpointhealth.Table:       endpointhealth.ValidColumn,
+			event.Table:                event.ValidColumn,
+			eventtype.Table:            eventtype.ValidColumn,
+			fetch.Table:                fetch.ValidColumn,
+			learnhead.Table:            learnhead.ValidColumn,
+			loghead.Table:              loghead.ValidColumn,
+			orderingmark.Table:         orderingmark.ValidColumn,
+			partner.Table:              partner.ValidColumn,
+			peer.Table:                 peer.ValidColumn,
+			rejection.Table:            rejection.ValidColumn,
+			replay.Table:               replay.ValidColumn,
+			replayitem.Table:           replayitem.ValidColumn,
+			rollup.Table:               rollup.ValidColumn,
+			sighting.Table:             sighting.ValidColumn,
+			source.Table:               source.ValidColumn,
+			sourceclock.Table:          sourceclock.ValidColumn,
+			subscription.Table:         subscription.ValidColumn,
+			subscriptionrevision.Table: subscriptionrevision.ValidColumn,
+			watch.Table:                watch.ValidColumn,
 		})
 	})
 	return columnCheck(t, c)

@@ -22,6 +22,8 @@ type Event struct {
 	Sequence int64 `json:"sequence,omitempty"`
 	// SourceID holds the value of the "source_id" field.
 	SourceID string `json:"source_id,omitempty"`
+	// whom it is addressed to; empty: nobody in particular
+	PartnerID string `json:"partner_id,omitempty"`
 	// Type holds the value of the "type" field.
 	Type string `json:"type,omitempty"`
 	// DedupeKey holds the value of the "dedupe_key" field.
@@ -38,6 +40,10 @@ type Event struct {
 	DuplicateCount int `json:"duplicate_count,omitempty"`
 	// LastDuplicateAt holds the value of the "last_duplicate_at" field.
 	LastDuplicateAt column.Time `json:"last_duplicate_at,omitempty"`
+	// its source never sent it, and another found it missing
+	Recovered bool `json:"recovered,omitempty"`
+	// its source had sent one before that happened later
+	OutOfOrder bool `json:"out_of_order,omitempty"`
 	// redacted; JSON, as bytes so that any text survives
 	Headers []byte `json:"headers,omitempty"`
 	// raw query of the request's URL
@@ -54,9 +60,11 @@ func (*Event) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case event.FieldHeaders, event.FieldQuery, event.FieldBody:
 			values[i] = new([]byte)
+		case event.FieldRecovered, event.FieldOutOfOrder:
+			values[i] = new(sql.NullBool)
 		case event.FieldSequence, event.FieldOccurredAt, event.FieldReceivedAt, event.FieldDuplicateCount, event.FieldLastDuplicateAt:
 			values[i] = new(sql.NullInt64)
-		case event.FieldID, event.FieldSourceID, event.FieldType, event.FieldDedupeKey, event.FieldOrderingKey, event.FieldContentType:
+		case event.FieldID, event.FieldSourceID, event.FieldPartnerID, event.FieldType, event.FieldDedupeKey, event.FieldOrderingKey, event.FieldContentType:
 			values[i] = new(sql.NullString)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -90,6 +98,12 @@ func (_m *Event) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field source_id", values[i])
 			} else if value.Valid {
 				_m.SourceID = value.String
+			}
+		case event.FieldPartnerID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field partner_id", values[i])
+			} else if value.Valid {
+				_m.PartnerID = value.String
 			}
 		case event.FieldType:
 			if value, ok := values[i].(*sql.NullString); !ok {
@@ -138,6 +152,18 @@ func (_m *Event) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field last_duplicate_at", values[i])
 			} else if value.Valid {
 				_m.LastDuplicateAt = column.Time(value.Int64)
+			}
+		case event.FieldRecovered:
+			if value, ok := values[i].(*sql.NullBool); !ok {
+				return fmt.Errorf("unexpected type %T for field recovered", values[i])
+			} else if value.Valid {
+				_m.Recovered = value.Bool
+			}
+		case event.FieldOutOfOrder:
+			if value, ok := values[i].(*sql.NullBool); !ok {
+				return fmt.Errorf("unexpected type %T for field out_of_order", values[i])
+			} else if value.Valid {
+				_m.OutOfOrder = value.Bool
 			}
 		case event.FieldHeaders:
 			if value, ok := values[i].(*[]byte); !ok {
@@ -199,6 +225,9 @@ func (_m *Event) String() string {
 	builder.WriteString("source_id=")
 	builder.WriteString(_m.SourceID)
 	builder.WriteString(", ")
+	builder.WriteString("partner_id=")
+	builder.WriteString(_m.PartnerID)
+	builder.WriteString(", ")
 	builder.WriteString("type=")
 	builder.WriteString(_m.Type)
 	builder.WriteString(", ")
@@ -222,6 +251,12 @@ func (_m *Event) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("last_duplicate_at=")
 	builder.WriteString(fmt.Sprintf("%v", _m.LastDuplicateAt))
+	builder.WriteString(", ")
+	builder.WriteString("recovered=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Recovered))
+	builder.WriteString(", ")
+	builder.WriteString("out_of_order=")
+	builder.WriteString(fmt.Sprintf("%v", _m.OutOfOrder))
 	builder.WriteString(", ")
 	builder.WriteString("headers=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Headers))

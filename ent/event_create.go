@@ -32,6 +32,20 @@ func (_c *EventCreate) SetSourceID(v string) *EventCreate {
 	return _c
 }
 
+// SetPartnerID sets the "partner_id" field.
+func (_c *EventCreate) SetPartnerID(v string) *EventCreate {
+	_c.mutation.SetPartnerID(v)
+	return _c
+}
+
+// SetNillablePartnerID sets the "partner_id" field if the given value is not nil.
+func (_c *EventCreate) SetNillablePartnerID(v *string) *EventCreate {
+	if v != nil {
+		_c.SetPartnerID(*v)
+	}
+	return _c
+}
+
 // SetType sets the "type" field.
 func (_c *EventCreate) SetType(v string) *EventCreate {
 	_c.mutation.SetType(v)
@@ -80,6 +94,34 @@ func (_c *EventCreate) SetLastDuplicateAt(v column.Time) *EventCreate {
 	return _c
 }
 
+// SetRecovered sets the "recovered" field.
+func (_c *EventCreate) SetRecovered(v bool) *EventCreate {
+	_c.mutation.SetRecovered(v)
+	return _c
+}
+
+// SetNillableRecovered sets the "recovered" field if the given value is not nil.
+func (_c *EventCreate) SetNillableRecovered(v *bool) *EventCreate {
+	if v != nil {
+		_c.SetRecovered(*v)
+	}
+	return _c
+}
+
+// SetOutOfOrder sets the "out_of_order" field.
+func (_c *EventCreate) SetOutOfOrder(v bool) *EventCreate {
+	_c.mutation.SetOutOfOrder(v)
+	return _c
+}
+
+// SetNillableOutOfOrder sets the "out_of_order" field if the given value is not nil.
+func (_c *EventCreate) SetNillableOutOfOrder(v *bool) *EventCreate {
+	if v != nil {
+		_c.SetOutOfOrder(*v)
+	}
+	return _c
+}
+
 // SetHeaders sets the "headers" field.
 func (_c *EventCreate) SetHeaders(v []byte) *EventCreate {
 	_c.mutation.SetHeaders(v)
@@ -111,6 +153,7 @@ func (_c *EventCreate) Mutation() *EventMutation {
 
 // Save creates the Event in the database.
 func (_c *EventCreate) Save(ctx context.Context) (*Event, error) {
+	_c.defaults()
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -136,6 +179,22 @@ func (_c *EventCreate) ExecX(ctx context.Context) {
 	}
 }
 
+// defaults sets the default values of the builder before save.
+func (_c *EventCreate) defaults() {
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		v := event.DefaultPartnerID
+		_c.mutation.SetPartnerID(v)
+	}
+	if _, ok := _c.mutation.Recovered(); !ok {
+		v := event.DefaultRecovered
+		_c.mutation.SetRecovered(v)
+	}
+	if _, ok := _c.mutation.OutOfOrder(); !ok {
+		v := event.DefaultOutOfOrder
+		_c.mutation.SetOutOfOrder(v)
+	}
+}
+
 // check runs all checks and user-defined validators on the builder.
 func (_c *EventCreate) check() error {
 	if _, ok := _c.mutation.Sequence(); !ok {
@@ -143,6 +202,9 @@ func (_c *EventCreate) check() error {
 	}
 	if _, ok := _c.mutation.SourceID(); !ok {
 		return &ValidationError{Name: "source_id", err: errors.New(`ent: missing required field "Event.source_id"`)}
+	}
+	if _, ok := _c.mutation.PartnerID(); !ok {
+		return &ValidationError{Name: "partner_id", err: errors.New(`ent: missing required field "Event.partner_id"`)}
 	}
 	if _, ok := _c.mutation.GetType(); !ok {
 		return &ValidationError{Name: "type", err: errors.New(`ent: missing required field "Event.type"`)}
@@ -167,6 +229,12 @@ func (_c *EventCreate) check() error {
 	}
 	if _, ok := _c.mutation.LastDuplicateAt(); !ok {
 		return &ValidationError{Name: "last_duplicate_at", err: errors.New(`ent: missing required field "Event.last_duplicate_at"`)}
+	}
+	if _, ok := _c.mutation.Recovered(); !ok {
+		return &ValidationError{Name: "recovered", err: errors.New(`ent: missing required field "Event.recovered"`)}
+	}
+	if _, ok := _c.mutation.OutOfOrder(); !ok {
+		return &ValidationError{Name: "out_of_order", err: errors.New(`ent: missing required field "Event.out_of_order"`)}
 	}
 	if _, ok := _c.mutation.Headers(); !ok {
 		return &ValidationError{Name: "headers", err: errors.New(`ent: missing required field "Event.headers"`)}
@@ -220,6 +288,10 @@ func (_c *EventCreate) createSpec() (*Event, *sqlgraph.CreateSpec) {
 		_spec.SetField(event.FieldSourceID, field.TypeString, value)
 		_node.SourceID = value
 	}
+	if value, ok := _c.mutation.PartnerID(); ok {
+		_spec.SetField(event.FieldPartnerID, field.TypeString, value)
+		_node.PartnerID = value
+	}
 	if value, ok := _c.mutation.GetType(); ok {
 		_spec.SetField(event.FieldType, field.TypeString, value)
 		_node.Type = value
@@ -251,6 +323,14 @@ func (_c *EventCreate) createSpec() (*Event, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.LastDuplicateAt(); ok {
 		_spec.SetField(event.FieldLastDuplicateAt, field.TypeInt64, value)
 		_node.LastDuplicateAt = value
+	}
+	if value, ok := _c.mutation.Recovered(); ok {
+		_spec.SetField(event.FieldRecovered, field.TypeBool, value)
+		_node.Recovered = value
+	}
+	if value, ok := _c.mutation.OutOfOrder(); ok {
+		_spec.SetField(event.FieldOutOfOrder, field.TypeBool, value)
+		_node.OutOfOrder = value
 	}
 	if value, ok := _c.mutation.Headers(); ok {
 		_spec.SetField(event.FieldHeaders, field.TypeBytes, value)
@@ -285,6 +365,7 @@ func (_c *EventCreateBulk) Save(ctx context.Context) ([]*Event, error) {
 	for i := range _c.builders {
 		func(i int, root context.Context) {
 			builder := _c.builders[i]
+			builder.defaults()
 			var mut Mutator = MutateFunc(func(ctx context.Context, m Mutation) (Value, error) {
 				mutation, ok := m.(*EventMutation)
 				if !ok {

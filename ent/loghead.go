@@ -19,6 +19,8 @@ type LogHead struct {
 	ID int64 `json:"id,omitempty"`
 	// of the newest event; 0 before the first
 	Sequence int64 `json:"sequence,omitempty"`
+	// of the newest change of a delivery; 0 before the first
+	ChangeSequence int64 `json:"change_sequence,omitempty"`
 	// grows with every change of sources, endpoints and subscriptions
 	ConfigRevision int64 `json:"config_revision,omitempty"`
 	// random; tells this database's cursors from another's
@@ -31,7 +33,7 @@ func (*LogHead) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case loghead.FieldID, loghead.FieldSequence, loghead.FieldConfigRevision:
+		case loghead.FieldID, loghead.FieldSequence, loghead.FieldChangeSequence, loghead.FieldConfigRevision:
 			values[i] = new(sql.NullInt64)
 		case loghead.FieldEpoch:
 			values[i] = new(sql.NullString)
@@ -61,6 +63,12 @@ func (_m *LogHead) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field sequence", values[i])
 			} else if value.Valid {
 				_m.Sequence = value.Int64
+			}
+		case loghead.FieldChangeSequence:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field change_sequence", values[i])
+			} else if value.Valid {
+				_m.ChangeSequence = value.Int64
 			}
 		case loghead.FieldConfigRevision:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
@@ -112,6 +120,9 @@ func (_m *LogHead) String() string {
 	builder.WriteString(fmt.Sprintf("id=%v, ", _m.ID))
 	builder.WriteString("sequence=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Sequence))
+	builder.WriteString(", ")
+	builder.WriteString("change_sequence=")
+	builder.WriteString(fmt.Sprintf("%v", _m.ChangeSequence))
 	builder.WriteString(", ")
 	builder.WriteString("config_revision=")
 	builder.WriteString(fmt.Sprintf("%v", _m.ConfigRevision))

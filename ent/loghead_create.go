@@ -25,6 +25,12 @@ func (_c *LogHeadCreate) SetSequence(v int64) *LogHeadCreate {
 	return _c
 }
 
+// SetChangeSequence sets the "change_sequence" field.
+func (_c *LogHeadCreate) SetChangeSequence(v int64) *LogHeadCreate {
+	_c.mutation.SetChangeSequence(v)
+	return _c
+}
+
 // SetConfigRevision sets the "config_revision" field.
 func (_c *LogHeadCreate) SetConfigRevision(v int64) *LogHeadCreate {
 	_c.mutation.SetConfigRevision(v)
@@ -80,6 +86,9 @@ func (_c *LogHeadCreate) check() error {
 	if _, ok := _c.mutation.Sequence(); !ok {
 		return &ValidationError{Name: "sequence", err: errors.New(`ent: missing required field "LogHead.sequence"`)}
 	}
+	if _, ok := _c.mutation.ChangeSequence(); !ok {
+		return &ValidationError{Name: "change_sequence", err: errors.New(`ent: missing required field "LogHead.change_sequence"`)}
+	}
 	if _, ok := _c.mutation.ConfigRevision(); !ok {
 		return &ValidationError{Name: "config_revision", err: errors.New(`ent: missing required field "LogHead.config_revision"`)}
 	}
@@ -121,6 +130,10 @@ func (_c *LogHeadCreate) createSpec() (*LogHead, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.Sequence(); ok {
 		_spec.SetField(loghead.FieldSequence, field.TypeInt64, value)
 		_node.Sequence = value
+	}
+	if value, ok := _c.mutation.ChangeSequence(); ok {
+		_spec.SetField(loghead.FieldChangeSequence, field.TypeInt64, value)
+		_node.ChangeSequence = value
 	}
 	if value, ok := _c.mutation.ConfigRevision(); ok {
 		_spec.SetField(loghead.FieldConfigRevision, field.TypeInt64, value)

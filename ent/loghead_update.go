@@ -48,6 +48,27 @@ func (_u *LogHeadUpdate) AddSequence(v int64) *LogHeadUpdate {
 	return _u
 }
 
+// SetChangeSequence sets the "change_sequence" field.
+func (_u *LogHeadUpdate) SetChangeSequence(v int64) *LogHeadUpdate {
+	_u.mutation.ResetChangeSequence()
+	_u.mutation.SetChangeSequence(v)
+	return _u
+}
+
+// SetNillableChangeSequence sets the "change_sequence" field if the given value is not nil.
+func (_u *LogHeadUpdate) SetNillableChangeSequence(v *int64) *LogHeadUpdate {
+	if v != nil {
+		_u.SetChangeSequence(*v)
+	}
+	return _u
+}
+
+// AddChangeSequence adds value to the "change_sequence" field.
+func (_u *LogHeadUpdate) AddChangeSequence(v int64) *LogHeadUpdate {
+	_u.mutation.AddChangeSequence(v)
+	return _u
+}
+
 // SetConfigRevision sets the "config_revision" field.
 func (_u *LogHeadUpdate) SetConfigRevision(v int64) *LogHeadUpdate {
 	_u.mutation.ResetConfigRevision()
@@ -116,6 +137,12 @@ func (_u *LogHeadUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.AddedSequence(); ok {
 		_spec.AddField(loghead.FieldSequence, field.TypeInt64, value)
 	}
+	if value, ok := _u.mutation.ChangeSequence(); ok {
+		_spec.SetField(loghead.FieldChangeSequence, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedChangeSequence(); ok {
+		_spec.AddField(loghead.FieldChangeSequence, field.TypeInt64, value)
+	}
 	if value, ok := _u.mutation.ConfigRevision(); ok {
 		_spec.SetField(loghead.FieldConfigRevision, field.TypeInt64, value)
 	}
@@ -160,6 +187,27 @@ func (_u *LogHeadUpdateOne) SetNillableSequence(v *int64) *LogHeadUpdateOne {
 // AddSequence adds value to the "sequence" field.
 func (_u *LogHeadUpdateOne) AddSequence(v int64) *LogHeadUpdateOne {
 	_u.mutation.AddSequence(v)
+	return _u
+}
+
+// SetChangeSequence sets the "change_sequence" field.
+func (_u *LogHeadUpdateOne) SetChangeSequence(v int64) *LogHeadUpdateOne {
+	_u.mutation.ResetChangeSequence()
+	_u.mutation.SetChangeSequence(v)
+	return _u
+}
+
+// SetNillableChangeSequence sets the "change_sequence" field if the given value is not nil.
+func (_u *LogHeadUpdateOne) SetNillableChangeSequence(v *int64) *LogHeadUpdateOne {
+	if v != nil {
+		_u.SetChangeSequence(*v)
+	}
+	return _u
+}
+
+// AddChangeSequence adds value to the "change_sequence" field.
+func (_u *LogHeadUpdateOne) AddChangeSequence(v int64) *LogHeadUpdateOne {
+	_u.mutation.AddChangeSequence(v)
 	return _u
 }
 
@@ -260,6 +308,12 @@ func (_u *LogHeadUpdateOne) sqlSave(ctx context.Context) (_node *LogHead, err er
 	}
 	if value, ok := _u.mutation.AddedSequence(); ok {
 		_spec.AddField(loghead.FieldSequence, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.ChangeSequence(); ok {
+		_spec.SetField(loghead.FieldChangeSequence, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedChangeSequence(); ok {
+		_spec.AddField(loghead.FieldChangeSequence, field.TypeInt64, value)
 	}
 	if value, ok := _u.mutation.ConfigRevision(); ok {
 		_spec.SetField(loghead.FieldConfigRevision, field.TypeInt64, value)

@@ -11,19 +11,36 @@ import (
 
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
+	"github.com/hookgraph/hookgraph/ent/announcement"
 	"github.com/hookgraph/hookgraph/ent/apikey"
 	"github.com/hookgraph/hookgraph/ent/attempt"
 	"github.com/hookgraph/hookgraph/ent/column"
 	"github.com/hookgraph/hookgraph/ent/dedupekey"
 	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/ent/deliverybody"
+	"github.com/hookgraph/hookgraph/ent/deliverychange"
+	"github.com/hookgraph/hookgraph/ent/document"
 	"github.com/hookgraph/hookgraph/ent/endpoint"
 	"github.com/hookgraph/hookgraph/ent/endpointhealth"
 	"github.com/hookgraph/hookgraph/ent/event"
+	"github.com/hookgraph/hookgraph/ent/eventtype"
+	"github.com/hookgraph/hookgraph/ent/fetch"
+	"github.com/hookgraph/hookgraph/ent/learnhead"
 	"github.com/hookgraph/hookgraph/ent/loghead"
+	"github.com/hookgraph/hookgraph/ent/orderingmark"
+	"github.com/hookgraph/hookgraph/ent/partner"
+	"github.com/hookgraph/hookgraph/ent/peer"
 	"github.com/hookgraph/hookgraph/ent/predicate"
 	"github.com/hookgraph/hookgraph/ent/rejection"
+	"github.com/hookgraph/hookgraph/ent/replay"
+	"github.com/hookgraph/hookgraph/ent/replayitem"
+	"github.com/hookgraph/hookgraph/ent/rollup"
+	"github.com/hookgraph/hookgraph/ent/sighting"
 	"github.com/hookgraph/hookgraph/ent/source"
+	"github.com/hookgraph/hookgraph/ent/sourceclock"
 	"github.com/hookgraph/hookgraph/ent/subscription"
+	"github.com/hookgraph/hookgraph/ent/subscriptionrevision"
+	"github.com/hookgraph/hookgraph/ent/watch"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -36,17 +53,34 @@ const (
 	OpUpdateOne = ent.OpUpdateOne
 
 	// Node types.
-	TypeAPIKey         = "APIKey"
-	TypeAttempt        = "Attempt"
-	TypeDedupeKey      = "DedupeKey"
-	TypeDelivery       = "Delivery"
-	TypeEndpoint       = "Endpoint"
-	TypeEndpointHealth = "EndpointHealth"
-	TypeEvent          = "Event"
-	TypeLogHead        = "LogHead"
-	TypeRejection      = "Rejection"
-	TypeSource         = "Source"
-	TypeSubscription   = "Subscription"
+	TypeAPIKey               = "APIKey"
+	TypeAnnouncement         = "Announcement"
+	TypeAttempt              = "Attempt"
+	TypeDedupeKey            = "DedupeKey"
+	TypeDelivery             = "Delivery"
+	TypeDeliveryBody         = "DeliveryBody"
+	TypeDeliveryChange       = "DeliveryChange"
+	TypeDocument             = "Document"
+	TypeEndpoint             = "Endpoint"
+	TypeEndpointHealth       = "EndpointHealth"
+	TypeEvent                = "Event"
+	TypeEventType            = "EventType"
+	TypeFetch                = "Fetch"
+	TypeLearnHead            = "LearnHead"
+	TypeLogHead              = "LogHead"
+	TypeOrderingMark         = "OrderingMark"
+	TypePartner              = "Partner"
+	TypePeer                 = "Peer"
+	TypeRejection            = "Rejection"
+	TypeReplay               = "Replay"
+	TypeReplayItem           = "ReplayItem"
+	TypeRollup               = "Rollup"
+	TypeSighting             = "Sighting"
+	TypeSource               = "Source"
+	TypeSourceClock          = "SourceClock"
+	TypeSubscription         = "Subscription"
+	TypeSubscriptionRevision = "SubscriptionRevision"
+	TypeWatch                = "Watch"
 )
 
 // APIKeyMutation represents an operation that mutates the APIKey nodes in the graph.
@@ -57,6 +91,7 @@ type APIKeyMutation struct {
 	id              *string
 	name            *string
 	role            *hub.Role
+	partner_id      *string
 	scopes          *[]hub.Scope
 	appendscopes    []hub.Scope
 	prefix          *string
@@ -249,6 +284,42 @@ func (m *APIKeyMutation) OldRole(ctx context.Context) (v hub.Role, err error) {
 // ResetRole resets all changes to the "role" field.
 func (m *APIKeyMutation) ResetRole() {
 	m.role = nil
+}
+
+// SetPartnerID sets the "partner_id" field.
+func (m *APIKeyMutation) SetPartnerID(s string) {
+	m.partner_id = &s
+}
+
+// PartnerID returns the value of the "partner_id" field in the mutation.
+func (m *APIKeyMutation) PartnerID() (r string, exists bool) {
+	v := m.partner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPartnerID returns the old "partner_id" field's value of the APIKey entity.
+// If the APIKey object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *APIKeyMutation) OldPartnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPartnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPartnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPartnerID: %w", err)
+	}
+	return oldValue.PartnerID, nil
+}
+
+// ResetPartnerID resets all changes to the "partner_id" field.
+func (m *APIKeyMutation) ResetPartnerID() {
+	m.partner_id = nil
 }
 
 // SetScopes sets the "scopes" field.
@@ -632,12 +703,15 @@ func (m *APIKeyMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *APIKeyMutation) Fields() []string {
-	fields := make([]string, 0, 9)
+	fields := make([]string, 0, 10)
 	if m.name != nil {
 		fields = append(fields, apikey.FieldName)
 	}
 	if m.role != nil {
 		fields = append(fields, apikey.FieldRole)
+	}
+	if m.partner_id != nil {
+		fields = append(fields, apikey.FieldPartnerID)
 	}
 	if m.scopes != nil {
 		fields = append(fields, apikey.FieldScopes)
@@ -672,6 +746,8 @@ func (m *APIKeyMutation) Field(name string) (ent.Value, bool) {
 		return m.Name()
 	case apikey.FieldRole:
 		return m.Role()
+	case apikey.FieldPartnerID:
+		return m.PartnerID()
 	case apikey.FieldScopes:
 		return m.Scopes()
 	case apikey.FieldPrefix:
@@ -699,6 +775,8 @@ func (m *APIKeyMutation) OldField(ctx context.Context, name string) (ent.Value, 
 		return m.OldName(ctx)
 	case apikey.FieldRole:
 		return m.OldRole(ctx)
+	case apikey.FieldPartnerID:
+		return m.OldPartnerID(ctx)
 	case apikey.FieldScopes:
 		return m.OldScopes(ctx)
 	case apikey.FieldPrefix:
@@ -735,6 +813,13 @@ func (m *APIKeyMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetRole(v)
+		return nil
+	case apikey.FieldPartnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPartnerID(v)
 		return nil
 	case apikey.FieldScopes:
 		v, ok := value.([]hub.Scope)
@@ -891,6 +976,9 @@ func (m *APIKeyMutation) ResetField(name string) error {
 	case apikey.FieldRole:
 		m.ResetRole()
 		return nil
+	case apikey.FieldPartnerID:
+		m.ResetPartnerID()
+		return nil
 	case apikey.FieldScopes:
 		m.ResetScopes()
 		return nil
@@ -964,6 +1052,536 @@ func (m *APIKeyMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown APIKey edge %s", name)
 }
 
+// AnnouncementMutation represents an operation that mutates the Announcement nodes in the graph.
+type AnnouncementMutation struct {
+	config
+	op             Op
+	typ            string
+	id             *string
+	_type          *string
+	partner_id     *string
+	occurred_at    *column.Time
+	addoccurred_at *column.Time
+	body           *[]byte
+	clearedFields  map[string]struct{}
+	done           bool
+	oldValue       func(context.Context) (*Announcement, error)
+	predicates     []predicate.Announcement
+}
+
+var _ ent.Mutation = (*AnnouncementMutation)(nil)
+
+// announcementOption allows management of the mutation configuration using functional options.
+type announcementOption func(*AnnouncementMutation)
+
+// newAnnouncementMutation creates new mutation for the Announcement entity.
+func newAnnouncementMutation(c config, op Op, opts ...announcementOption) *AnnouncementMutation {
+	m := &AnnouncementMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeAnnouncement,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withAnnouncementID sets the ID field of the mutation.
+func withAnnouncementID(id string) announcementOption {
+	return func(m *AnnouncementMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Announcement
+		)
+		m.oldValue = func(ctx context.Context) (*Announcement, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Announcement.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withAnnouncement sets the old Announcement of the mutation.
+func withAnnouncement(node *Announcement) announcementOption {
+	return func(m *AnnouncementMutation) {
+		m.oldValue = func(context.Context) (*Announcement, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m AnnouncementMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m AnnouncementMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Announcement entities.
+func (m *AnnouncementMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *AnnouncementMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *AnnouncementMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Announcement.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetType sets the "type" field.
+func (m *AnnouncementMutation) SetType(s string) {
+	m._type = &s
+}
+
+// GetType returns the value of the "type" field in the mutation.
+func (m *AnnouncementMutation) GetType() (r string, exists bool) {
+	v := m._type
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldType returns the old "type" field's value of the Announcement entity.
+// If the Announcement object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AnnouncementMutation) OldType(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldType is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldType requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldType: %w", err)
+	}
+	return oldValue.Type, nil
+}
+
+// ResetType resets all changes to the "type" field.
+func (m *AnnouncementMutation) ResetType() {
+	m._type = nil
+}
+
+// SetPartnerID sets the "partner_id" field.
+func (m *AnnouncementMutation) SetPartnerID(s string) {
+	m.partner_id = &s
+}
+
+// PartnerID returns the value of the "partner_id" field in the mutation.
+func (m *AnnouncementMutation) PartnerID() (r string, exists bool) {
+	v := m.partner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPartnerID returns the old "partner_id" field's value of the Announcement entity.
+// If the Announcement object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AnnouncementMutation) OldPartnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPartnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPartnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPartnerID: %w", err)
+	}
+	return oldValue.PartnerID, nil
+}
+
+// ResetPartnerID resets all changes to the "partner_id" field.
+func (m *AnnouncementMutation) ResetPartnerID() {
+	m.partner_id = nil
+}
+
+// SetOccurredAt sets the "occurred_at" field.
+func (m *AnnouncementMutation) SetOccurredAt(c column.Time) {
+	m.occurred_at = &c
+	m.addoccurred_at = nil
+}
+
+// OccurredAt returns the value of the "occurred_at" field in the mutation.
+func (m *AnnouncementMutation) OccurredAt() (r column.Time, exists bool) {
+	v := m.occurred_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldOccurredAt returns the old "occurred_at" field's value of the Announcement entity.
+// If the Announcement object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AnnouncementMutation) OldOccurredAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldOccurredAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldOccurredAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldOccurredAt: %w", err)
+	}
+	return oldValue.OccurredAt, nil
+}
+
+// AddOccurredAt adds c to the "occurred_at" field.
+func (m *AnnouncementMutation) AddOccurredAt(c column.Time) {
+	if m.addoccurred_at != nil {
+		*m.addoccurred_at += c
+	} else {
+		m.addoccurred_at = &c
+	}
+}
+
+// AddedOccurredAt returns the value that was added to the "occurred_at" field in this mutation.
+func (m *AnnouncementMutation) AddedOccurredAt() (r column.Time, exists bool) {
+	v := m.addoccurred_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetOccurredAt resets all changes to the "occurred_at" field.
+func (m *AnnouncementMutation) ResetOccurredAt() {
+	m.occurred_at = nil
+	m.addoccurred_at = nil
+}
+
+// SetBody sets the "body" field.
+func (m *AnnouncementMutation) SetBody(b []byte) {
+	m.body = &b
+}
+
+// Body returns the value of the "body" field in the mutation.
+func (m *AnnouncementMutation) Body() (r []byte, exists bool) {
+	v := m.body
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBody returns the old "body" field's value of the Announcement entity.
+// If the Announcement object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AnnouncementMutation) OldBody(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBody is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBody requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBody: %w", err)
+	}
+	return oldValue.Body, nil
+}
+
+// ResetBody resets all changes to the "body" field.
+func (m *AnnouncementMutation) ResetBody() {
+	m.body = nil
+}
+
+// Where appends a list predicates to the AnnouncementMutation builder.
+func (m *AnnouncementMutation) Where(ps ...predicate.Announcement) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the AnnouncementMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *AnnouncementMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Announcement, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *AnnouncementMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *AnnouncementMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Announcement).
+func (m *AnnouncementMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *AnnouncementMutation) Fields() []string {
+	fields := make([]string, 0, 4)
+	if m._type != nil {
+		fields = append(fields, announcement.FieldType)
+	}
+	if m.partner_id != nil {
+		fields = append(fields, announcement.FieldPartnerID)
+	}
+	if m.occurred_at != nil {
+		fields = append(fields, announcement.FieldOccurredAt)
+	}
+	if m.body != nil {
+		fields = append(fields, announcement.FieldBody)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *AnnouncementMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case announcement.FieldType:
+		return m.GetType()
+	case announcement.FieldPartnerID:
+		return m.PartnerID()
+	case announcement.FieldOccurredAt:
+		return m.OccurredAt()
+	case announcement.FieldBody:
+		return m.Body()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *AnnouncementMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case announcement.FieldType:
+		return m.OldType(ctx)
+	case announcement.FieldPartnerID:
+		return m.OldPartnerID(ctx)
+	case announcement.FieldOccurredAt:
+		return m.OldOccurredAt(ctx)
+	case announcement.FieldBody:
+		return m.OldBody(ctx)
+	}
+	return nil, fmt.Errorf("unknown Announcement field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *AnnouncementMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case announcement.FieldType:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetType(v)
+		return nil
+	case announcement.FieldPartnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPartnerID(v)
+		return nil
+	case announcement.FieldOccurredAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetOccurredAt(v)
+		return nil
+	case announcement.FieldBody:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBody(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Announcement field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *AnnouncementMutation) AddedFields() []string {
+	var fields []string
+	if m.addoccurred_at != nil {
+		fields = append(fields, announcement.FieldOccurredAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *AnnouncementMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case announcement.FieldOccurredAt:
+		return m.AddedOccurredAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *AnnouncementMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case announcement.FieldOccurredAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddOccurredAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Announcement numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *AnnouncementMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *AnnouncementMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *AnnouncementMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Announcement nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *AnnouncementMutation) ResetField(name string) error {
+	switch name {
+	case announcement.FieldType:
+		m.ResetType()
+		return nil
+	case announcement.FieldPartnerID:
+		m.ResetPartnerID()
+		return nil
+	case announcement.FieldOccurredAt:
+		m.ResetOccurredAt()
+		return nil
+	case announcement.FieldBody:
+		m.ResetBody()
+		return nil
+	}
+	return fmt.Errorf("unknown Announcement field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *AnnouncementMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *AnnouncementMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *AnnouncementMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *AnnouncementMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *AnnouncementMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *AnnouncementMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *AnnouncementMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Announcement unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *AnnouncementMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Announcement edge %s", name)
+}
+
 // AttemptMutation represents an operation that mutates the Attempt nodes in the graph.
 type AttemptMutation struct {
 	config
@@ -985,6 +1603,8 @@ type AttemptMutation struct {
 	request_headers  *[]byte
 	response_headers *[]byte
 	response_body    *[]byte
+	endpoint_id      *string
+	request_body     *[]byte
 	clearedFields    map[string]struct{}
 	done             bool
 	oldValue         func(context.Context) (*Attempt, error)
@@ -1571,6 +2191,104 @@ func (m *AttemptMutation) ResetResponseBody() {
 	m.response_body = nil
 }
 
+// SetEndpointID sets the "endpoint_id" field.
+func (m *AttemptMutation) SetEndpointID(s string) {
+	m.endpoint_id = &s
+}
+
+// EndpointID returns the value of the "endpoint_id" field in the mutation.
+func (m *AttemptMutation) EndpointID() (r string, exists bool) {
+	v := m.endpoint_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEndpointID returns the old "endpoint_id" field's value of the Attempt entity.
+// If the Attempt object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AttemptMutation) OldEndpointID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEndpointID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEndpointID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEndpointID: %w", err)
+	}
+	return oldValue.EndpointID, nil
+}
+
+// ClearEndpointID clears the value of the "endpoint_id" field.
+func (m *AttemptMutation) ClearEndpointID() {
+	m.endpoint_id = nil
+	m.clearedFields[attempt.FieldEndpointID] = struct{}{}
+}
+
+// EndpointIDCleared returns if the "endpoint_id" field was cleared in this mutation.
+func (m *AttemptMutation) EndpointIDCleared() bool {
+	_, ok := m.clearedFields[attempt.FieldEndpointID]
+	return ok
+}
+
+// ResetEndpointID resets all changes to the "endpoint_id" field.
+func (m *AttemptMutation) ResetEndpointID() {
+	m.endpoint_id = nil
+	delete(m.clearedFields, attempt.FieldEndpointID)
+}
+
+// SetRequestBody sets the "request_body" field.
+func (m *AttemptMutation) SetRequestBody(b []byte) {
+	m.request_body = &b
+}
+
+// RequestBody returns the value of the "request_body" field in the mutation.
+func (m *AttemptMutation) RequestBody() (r []byte, exists bool) {
+	v := m.request_body
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRequestBody returns the old "request_body" field's value of the Attempt entity.
+// If the Attempt object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AttemptMutation) OldRequestBody(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRequestBody is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRequestBody requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRequestBody: %w", err)
+	}
+	return oldValue.RequestBody, nil
+}
+
+// ClearRequestBody clears the value of the "request_body" field.
+func (m *AttemptMutation) ClearRequestBody() {
+	m.request_body = nil
+	m.clearedFields[attempt.FieldRequestBody] = struct{}{}
+}
+
+// RequestBodyCleared returns if the "request_body" field was cleared in this mutation.
+func (m *AttemptMutation) RequestBodyCleared() bool {
+	_, ok := m.clearedFields[attempt.FieldRequestBody]
+	return ok
+}
+
+// ResetRequestBody resets all changes to the "request_body" field.
+func (m *AttemptMutation) ResetRequestBody() {
+	m.request_body = nil
+	delete(m.clearedFields, attempt.FieldRequestBody)
+}
+
 // Where appends a list predicates to the AttemptMutation builder.
 func (m *AttemptMutation) Where(ps ...predicate.Attempt) {
 	m.predicates = append(m.predicates, ps...)
@@ -1605,7 +2323,7 @@ func (m *AttemptMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *AttemptMutation) Fields() []string {
-	fields := make([]string, 0, 11)
+	fields := make([]string, 0, 13)
 	if m.delivery_id != nil {
 		fields = append(fields, attempt.FieldDeliveryID)
 	}
@@ -1639,6 +2357,12 @@ func (m *AttemptMutation) Fields() []string {
 	if m.response_body != nil {
 		fields = append(fields, attempt.FieldResponseBody)
 	}
+	if m.endpoint_id != nil {
+		fields = append(fields, attempt.FieldEndpointID)
+	}
+	if m.request_body != nil {
+		fields = append(fields, attempt.FieldRequestBody)
+	}
 	return fields
 }
 
@@ -1669,6 +2393,10 @@ func (m *AttemptMutation) Field(name string) (ent.Value, bool) {
 		return m.ResponseHeaders()
 	case attempt.FieldResponseBody:
 		return m.ResponseBody()
+	case attempt.FieldEndpointID:
+		return m.EndpointID()
+	case attempt.FieldRequestBody:
+		return m.RequestBody()
 	}
 	return nil, false
 }
@@ -1700,6 +2428,10 @@ func (m *AttemptMutation) OldField(ctx context.Context, name string) (ent.Value,
 		return m.OldResponseHeaders(ctx)
 	case attempt.FieldResponseBody:
 		return m.OldResponseBody(ctx)
+	case attempt.FieldEndpointID:
+		return m.OldEndpointID(ctx)
+	case attempt.FieldRequestBody:
+		return m.OldRequestBody(ctx)
 	}
 	return nil, fmt.Errorf("unknown Attempt field %s", name)
 }
@@ -1786,6 +2518,20 @@ func (m *AttemptMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetResponseBody(v)
 		return nil
+	case attempt.FieldEndpointID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEndpointID(v)
+		return nil
+	case attempt.FieldRequestBody:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRequestBody(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Attempt field %s", name)
 }
@@ -1866,7 +2612,14 @@ func (m *AttemptMutation) AddField(name string, value ent.Value) error {
 // ClearedFields returns all nullable fields that were cleared during this
 // mutation.
 func (m *AttemptMutation) ClearedFields() []string {
-	return nil
+	var fields []string
+	if m.FieldCleared(attempt.FieldEndpointID) {
+		fields = append(fields, attempt.FieldEndpointID)
+	}
+	if m.FieldCleared(attempt.FieldRequestBody) {
+		fields = append(fields, attempt.FieldRequestBody)
+	}
+	return fields
 }
 
 // FieldCleared returns a boolean indicating if a field with the given name was
@@ -1879,6 +2632,14 @@ func (m *AttemptMutation) FieldCleared(name string) bool {
 // ClearField clears the value of the field with the given name. It returns an
 // error if the field is not defined in the schema.
 func (m *AttemptMutation) ClearField(name string) error {
+	switch name {
+	case attempt.FieldEndpointID:
+		m.ClearEndpointID()
+		return nil
+	case attempt.FieldRequestBody:
+		m.ClearRequestBody()
+		return nil
+	}
 	return fmt.Errorf("unknown Attempt nullable field %s", name)
 }
 
@@ -1918,6 +2679,12 @@ func (m *AttemptMutation) ResetField(name string) error {
 		return nil
 	case attempt.FieldResponseBody:
 		m.ResetResponseBody()
+		return nil
+	case attempt.FieldEndpointID:
+		m.ResetEndpointID()
+		return nil
+	case attempt.FieldRequestBody:
+		m.ResetRequestBody()
 		return nil
 	}
 	return fmt.Errorf("unknown Attempt field %s", name)
@@ -2489,6 +3256,7 @@ type DeliveryMutation struct {
 	event_id             *string
 	subscription_id      *string
 	endpoint_id          *string
+	partner_id           *string
 	status               *hub.DeliveryStatus
 	reason               *string
 	attempt_count        *int
@@ -2504,6 +3272,13 @@ type DeliveryMutation struct {
 	addcreated_at        *column.Time
 	completed_at         *column.Time
 	addcompleted_at      *column.Time
+	body_form            *hub.BodyForm
+	replay_id            *string
+	line                 *string
+	mark                 *string
+	place                *int64
+	addplace             *int64
+	turn                 *string
 	clearedFields        map[string]struct{}
 	done                 bool
 	oldValue             func(context.Context) (*Delivery, error)
@@ -2720,6 +3495,42 @@ func (m *DeliveryMutation) OldEndpointID(ctx context.Context) (v string, err err
 // ResetEndpointID resets all changes to the "endpoint_id" field.
 func (m *DeliveryMutation) ResetEndpointID() {
 	m.endpoint_id = nil
+}
+
+// SetPartnerID sets the "partner_id" field.
+func (m *DeliveryMutation) SetPartnerID(s string) {
+	m.partner_id = &s
+}
+
+// PartnerID returns the value of the "partner_id" field in the mutation.
+func (m *DeliveryMutation) PartnerID() (r string, exists bool) {
+	v := m.partner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPartnerID returns the old "partner_id" field's value of the Delivery entity.
+// If the Delivery object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryMutation) OldPartnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPartnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPartnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPartnerID: %w", err)
+	}
+	return oldValue.PartnerID, nil
+}
+
+// ResetPartnerID resets all changes to the "partner_id" field.
+func (m *DeliveryMutation) ResetPartnerID() {
+	m.partner_id = nil
 }
 
 // SetStatus sets the "status" field.
@@ -3166,6 +3977,242 @@ func (m *DeliveryMutation) ResetCompletedAt() {
 	m.addcompleted_at = nil
 }
 
+// SetBodyForm sets the "body_form" field.
+func (m *DeliveryMutation) SetBodyForm(hf hub.BodyForm) {
+	m.body_form = &hf
+}
+
+// BodyForm returns the value of the "body_form" field in the mutation.
+func (m *DeliveryMutation) BodyForm() (r hub.BodyForm, exists bool) {
+	v := m.body_form
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBodyForm returns the old "body_form" field's value of the Delivery entity.
+// If the Delivery object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryMutation) OldBodyForm(ctx context.Context) (v hub.BodyForm, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBodyForm is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBodyForm requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBodyForm: %w", err)
+	}
+	return oldValue.BodyForm, nil
+}
+
+// ResetBodyForm resets all changes to the "body_form" field.
+func (m *DeliveryMutation) ResetBodyForm() {
+	m.body_form = nil
+}
+
+// SetReplayID sets the "replay_id" field.
+func (m *DeliveryMutation) SetReplayID(s string) {
+	m.replay_id = &s
+}
+
+// ReplayID returns the value of the "replay_id" field in the mutation.
+func (m *DeliveryMutation) ReplayID() (r string, exists bool) {
+	v := m.replay_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReplayID returns the old "replay_id" field's value of the Delivery entity.
+// If the Delivery object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryMutation) OldReplayID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReplayID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReplayID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReplayID: %w", err)
+	}
+	return oldValue.ReplayID, nil
+}
+
+// ResetReplayID resets all changes to the "replay_id" field.
+func (m *DeliveryMutation) ResetReplayID() {
+	m.replay_id = nil
+}
+
+// SetLine sets the "line" field.
+func (m *DeliveryMutation) SetLine(s string) {
+	m.line = &s
+}
+
+// Line returns the value of the "line" field in the mutation.
+func (m *DeliveryMutation) Line() (r string, exists bool) {
+	v := m.line
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLine returns the old "line" field's value of the Delivery entity.
+// If the Delivery object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryMutation) OldLine(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLine is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLine requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLine: %w", err)
+	}
+	return oldValue.Line, nil
+}
+
+// ResetLine resets all changes to the "line" field.
+func (m *DeliveryMutation) ResetLine() {
+	m.line = nil
+}
+
+// SetMark sets the "mark" field.
+func (m *DeliveryMutation) SetMark(s string) {
+	m.mark = &s
+}
+
+// Mark returns the value of the "mark" field in the mutation.
+func (m *DeliveryMutation) Mark() (r string, exists bool) {
+	v := m.mark
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMark returns the old "mark" field's value of the Delivery entity.
+// If the Delivery object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryMutation) OldMark(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMark is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMark requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMark: %w", err)
+	}
+	return oldValue.Mark, nil
+}
+
+// ResetMark resets all changes to the "mark" field.
+func (m *DeliveryMutation) ResetMark() {
+	m.mark = nil
+}
+
+// SetPlace sets the "place" field.
+func (m *DeliveryMutation) SetPlace(i int64) {
+	m.place = &i
+	m.addplace = nil
+}
+
+// Place returns the value of the "place" field in the mutation.
+func (m *DeliveryMutation) Place() (r int64, exists bool) {
+	v := m.place
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPlace returns the old "place" field's value of the Delivery entity.
+// If the Delivery object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryMutation) OldPlace(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPlace is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPlace requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPlace: %w", err)
+	}
+	return oldValue.Place, nil
+}
+
+// AddPlace adds i to the "place" field.
+func (m *DeliveryMutation) AddPlace(i int64) {
+	if m.addplace != nil {
+		*m.addplace += i
+	} else {
+		m.addplace = &i
+	}
+}
+
+// AddedPlace returns the value that was added to the "place" field in this mutation.
+func (m *DeliveryMutation) AddedPlace() (r int64, exists bool) {
+	v := m.addplace
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetPlace resets all changes to the "place" field.
+func (m *DeliveryMutation) ResetPlace() {
+	m.place = nil
+	m.addplace = nil
+}
+
+// SetTurn sets the "turn" field.
+func (m *DeliveryMutation) SetTurn(s string) {
+	m.turn = &s
+}
+
+// Turn returns the value of the "turn" field in the mutation.
+func (m *DeliveryMutation) Turn() (r string, exists bool) {
+	v := m.turn
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTurn returns the old "turn" field's value of the Delivery entity.
+// If the Delivery object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryMutation) OldTurn(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTurn is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTurn requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTurn: %w", err)
+	}
+	return oldValue.Turn, nil
+}
+
+// ResetTurn resets all changes to the "turn" field.
+func (m *DeliveryMutation) ResetTurn() {
+	m.turn = nil
+}
+
 // Where appends a list predicates to the DeliveryMutation builder.
 func (m *DeliveryMutation) Where(ps ...predicate.Delivery) {
 	m.predicates = append(m.predicates, ps...)
@@ -3200,7 +4247,7 @@ func (m *DeliveryMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *DeliveryMutation) Fields() []string {
-	fields := make([]string, 0, 12)
+	fields := make([]string, 0, 19)
 	if m.event_id != nil {
 		fields = append(fields, delivery.FieldEventID)
 	}
@@ -3209,6 +4256,9 @@ func (m *DeliveryMutation) Fields() []string {
 	}
 	if m.endpoint_id != nil {
 		fields = append(fields, delivery.FieldEndpointID)
+	}
+	if m.partner_id != nil {
+		fields = append(fields, delivery.FieldPartnerID)
 	}
 	if m.status != nil {
 		fields = append(fields, delivery.FieldStatus)
@@ -3237,6 +4287,24 @@ func (m *DeliveryMutation) Fields() []string {
 	if m.completed_at != nil {
 		fields = append(fields, delivery.FieldCompletedAt)
 	}
+	if m.body_form != nil {
+		fields = append(fields, delivery.FieldBodyForm)
+	}
+	if m.replay_id != nil {
+		fields = append(fields, delivery.FieldReplayID)
+	}
+	if m.line != nil {
+		fields = append(fields, delivery.FieldLine)
+	}
+	if m.mark != nil {
+		fields = append(fields, delivery.FieldMark)
+	}
+	if m.place != nil {
+		fields = append(fields, delivery.FieldPlace)
+	}
+	if m.turn != nil {
+		fields = append(fields, delivery.FieldTurn)
+	}
 	return fields
 }
 
@@ -3251,6 +4319,8 @@ func (m *DeliveryMutation) Field(name string) (ent.Value, bool) {
 		return m.SubscriptionID()
 	case delivery.FieldEndpointID:
 		return m.EndpointID()
+	case delivery.FieldPartnerID:
+		return m.PartnerID()
 	case delivery.FieldStatus:
 		return m.Status()
 	case delivery.FieldReason:
@@ -3269,6 +4339,18 @@ func (m *DeliveryMutation) Field(name string) (ent.Value, bool) {
 		return m.CreatedAt()
 	case delivery.FieldCompletedAt:
 		return m.CompletedAt()
+	case delivery.FieldBodyForm:
+		return m.BodyForm()
+	case delivery.FieldReplayID:
+		return m.ReplayID()
+	case delivery.FieldLine:
+		return m.Line()
+	case delivery.FieldMark:
+		return m.Mark()
+	case delivery.FieldPlace:
+		return m.Place()
+	case delivery.FieldTurn:
+		return m.Turn()
 	}
 	return nil, false
 }
@@ -3284,6 +4366,8 @@ func (m *DeliveryMutation) OldField(ctx context.Context, name string) (ent.Value
 		return m.OldSubscriptionID(ctx)
 	case delivery.FieldEndpointID:
 		return m.OldEndpointID(ctx)
+	case delivery.FieldPartnerID:
+		return m.OldPartnerID(ctx)
 	case delivery.FieldStatus:
 		return m.OldStatus(ctx)
 	case delivery.FieldReason:
@@ -3302,6 +4386,18 @@ func (m *DeliveryMutation) OldField(ctx context.Context, name string) (ent.Value
 		return m.OldCreatedAt(ctx)
 	case delivery.FieldCompletedAt:
 		return m.OldCompletedAt(ctx)
+	case delivery.FieldBodyForm:
+		return m.OldBodyForm(ctx)
+	case delivery.FieldReplayID:
+		return m.OldReplayID(ctx)
+	case delivery.FieldLine:
+		return m.OldLine(ctx)
+	case delivery.FieldMark:
+		return m.OldMark(ctx)
+	case delivery.FieldPlace:
+		return m.OldPlace(ctx)
+	case delivery.FieldTurn:
+		return m.OldTurn(ctx)
 	}
 	return nil, fmt.Errorf("unknown Delivery field %s", name)
 }
@@ -3331,6 +4427,13 @@ func (m *DeliveryMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetEndpointID(v)
+		return nil
+	case delivery.FieldPartnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPartnerID(v)
 		return nil
 	case delivery.FieldStatus:
 		v, ok := value.(hub.DeliveryStatus)
@@ -3395,6 +4498,48 @@ func (m *DeliveryMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetCompletedAt(v)
 		return nil
+	case delivery.FieldBodyForm:
+		v, ok := value.(hub.BodyForm)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBodyForm(v)
+		return nil
+	case delivery.FieldReplayID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReplayID(v)
+		return nil
+	case delivery.FieldLine:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLine(v)
+		return nil
+	case delivery.FieldMark:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMark(v)
+		return nil
+	case delivery.FieldPlace:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPlace(v)
+		return nil
+	case delivery.FieldTurn:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTurn(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Delivery field %s", name)
 }
@@ -3421,6 +4566,9 @@ func (m *DeliveryMutation) AddedFields() []string {
 	if m.addcompleted_at != nil {
 		fields = append(fields, delivery.FieldCompletedAt)
 	}
+	if m.addplace != nil {
+		fields = append(fields, delivery.FieldPlace)
+	}
 	return fields
 }
 
@@ -3441,6 +4589,8 @@ func (m *DeliveryMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedCreatedAt()
 	case delivery.FieldCompletedAt:
 		return m.AddedCompletedAt()
+	case delivery.FieldPlace:
+		return m.AddedPlace()
 	}
 	return nil, false
 }
@@ -3492,6 +4642,13 @@ func (m *DeliveryMutation) AddField(name string, value ent.Value) error {
 		}
 		m.AddCompletedAt(v)
 		return nil
+	case delivery.FieldPlace:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddPlace(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Delivery numeric field %s", name)
 }
@@ -3528,6 +4685,9 @@ func (m *DeliveryMutation) ResetField(name string) error {
 	case delivery.FieldEndpointID:
 		m.ResetEndpointID()
 		return nil
+	case delivery.FieldPartnerID:
+		m.ResetPartnerID()
+		return nil
 	case delivery.FieldStatus:
 		m.ResetStatus()
 		return nil
@@ -3554,6 +4714,24 @@ func (m *DeliveryMutation) ResetField(name string) error {
 		return nil
 	case delivery.FieldCompletedAt:
 		m.ResetCompletedAt()
+		return nil
+	case delivery.FieldBodyForm:
+		m.ResetBodyForm()
+		return nil
+	case delivery.FieldReplayID:
+		m.ResetReplayID()
+		return nil
+	case delivery.FieldLine:
+		m.ResetLine()
+		return nil
+	case delivery.FieldMark:
+		m.ResetMark()
+		return nil
+	case delivery.FieldPlace:
+		m.ResetPlace()
+		return nil
+	case delivery.FieldTurn:
+		m.ResetTurn()
 		return nil
 	}
 	return fmt.Errorf("unknown Delivery field %s", name)
@@ -3607,6 +4785,1713 @@ func (m *DeliveryMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Delivery edge %s", name)
 }
 
+// DeliveryBodyMutation represents an operation that mutates the DeliveryBody nodes in the graph.
+type DeliveryBodyMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	content_type  *string
+	body          *[]byte
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*DeliveryBody, error)
+	predicates    []predicate.DeliveryBody
+}
+
+var _ ent.Mutation = (*DeliveryBodyMutation)(nil)
+
+// deliverybodyOption allows management of the mutation configuration using functional options.
+type deliverybodyOption func(*DeliveryBodyMutation)
+
+// newDeliveryBodyMutation creates new mutation for the DeliveryBody entity.
+func newDeliveryBodyMutation(c config, op Op, opts ...deliverybodyOption) *DeliveryBodyMutation {
+	m := &DeliveryBodyMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeDeliveryBody,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withDeliveryBodyID sets the ID field of the mutation.
+func withDeliveryBodyID(id string) deliverybodyOption {
+	return func(m *DeliveryBodyMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *DeliveryBody
+		)
+		m.oldValue = func(ctx context.Context) (*DeliveryBody, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().DeliveryBody.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withDeliveryBody sets the old DeliveryBody of the mutation.
+func withDeliveryBody(node *DeliveryBody) deliverybodyOption {
+	return func(m *DeliveryBodyMutation) {
+		m.oldValue = func(context.Context) (*DeliveryBody, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m DeliveryBodyMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m DeliveryBodyMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of DeliveryBody entities.
+func (m *DeliveryBodyMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *DeliveryBodyMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *DeliveryBodyMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().DeliveryBody.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetContentType sets the "content_type" field.
+func (m *DeliveryBodyMutation) SetContentType(s string) {
+	m.content_type = &s
+}
+
+// ContentType returns the value of the "content_type" field in the mutation.
+func (m *DeliveryBodyMutation) ContentType() (r string, exists bool) {
+	v := m.content_type
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldContentType returns the old "content_type" field's value of the DeliveryBody entity.
+// If the DeliveryBody object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryBodyMutation) OldContentType(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldContentType is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldContentType requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldContentType: %w", err)
+	}
+	return oldValue.ContentType, nil
+}
+
+// ResetContentType resets all changes to the "content_type" field.
+func (m *DeliveryBodyMutation) ResetContentType() {
+	m.content_type = nil
+}
+
+// SetBody sets the "body" field.
+func (m *DeliveryBodyMutation) SetBody(b []byte) {
+	m.body = &b
+}
+
+// Body returns the value of the "body" field in the mutation.
+func (m *DeliveryBodyMutation) Body() (r []byte, exists bool) {
+	v := m.body
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBody returns the old "body" field's value of the DeliveryBody entity.
+// If the DeliveryBody object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryBodyMutation) OldBody(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBody is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBody requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBody: %w", err)
+	}
+	return oldValue.Body, nil
+}
+
+// ResetBody resets all changes to the "body" field.
+func (m *DeliveryBodyMutation) ResetBody() {
+	m.body = nil
+}
+
+// Where appends a list predicates to the DeliveryBodyMutation builder.
+func (m *DeliveryBodyMutation) Where(ps ...predicate.DeliveryBody) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the DeliveryBodyMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *DeliveryBodyMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.DeliveryBody, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *DeliveryBodyMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *DeliveryBodyMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (DeliveryBody).
+func (m *DeliveryBodyMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *DeliveryBodyMutation) Fields() []string {
+	fields := make([]string, 0, 2)
+	if m.content_type != nil {
+		fields = append(fields, deliverybody.FieldContentType)
+	}
+	if m.body != nil {
+		fields = append(fields, deliverybody.FieldBody)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *DeliveryBodyMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case deliverybody.FieldContentType:
+		return m.ContentType()
+	case deliverybody.FieldBody:
+		return m.Body()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *DeliveryBodyMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case deliverybody.FieldContentType:
+		return m.OldContentType(ctx)
+	case deliverybody.FieldBody:
+		return m.OldBody(ctx)
+	}
+	return nil, fmt.Errorf("unknown DeliveryBody field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DeliveryBodyMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case deliverybody.FieldContentType:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetContentType(v)
+		return nil
+	case deliverybody.FieldBody:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBody(v)
+		return nil
+	}
+	return fmt.Errorf("unknown DeliveryBody field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *DeliveryBodyMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *DeliveryBodyMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DeliveryBodyMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown DeliveryBody numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *DeliveryBodyMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *DeliveryBodyMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *DeliveryBodyMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown DeliveryBody nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *DeliveryBodyMutation) ResetField(name string) error {
+	switch name {
+	case deliverybody.FieldContentType:
+		m.ResetContentType()
+		return nil
+	case deliverybody.FieldBody:
+		m.ResetBody()
+		return nil
+	}
+	return fmt.Errorf("unknown DeliveryBody field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *DeliveryBodyMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *DeliveryBodyMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *DeliveryBodyMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *DeliveryBodyMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *DeliveryBodyMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *DeliveryBodyMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *DeliveryBodyMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown DeliveryBody unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *DeliveryBodyMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown DeliveryBody edge %s", name)
+}
+
+// DeliveryChangeMutation represents an operation that mutates the DeliveryChange nodes in the graph.
+type DeliveryChangeMutation struct {
+	config
+	op                 Op
+	typ                string
+	id                 *int64
+	delivery_id        *string
+	status             *hub.DeliveryStatus
+	reason             *string
+	attempt_count      *int
+	addattempt_count   *int
+	next_attempt_at    *column.Time
+	addnext_attempt_at *column.Time
+	completed_at       *column.Time
+	addcompleted_at    *column.Time
+	changed_at         *column.Time
+	addchanged_at      *column.Time
+	clearedFields      map[string]struct{}
+	done               bool
+	oldValue           func(context.Context) (*DeliveryChange, error)
+	predicates         []predicate.DeliveryChange
+}
+
+var _ ent.Mutation = (*DeliveryChangeMutation)(nil)
+
+// deliverychangeOption allows management of the mutation configuration using functional options.
+type deliverychangeOption func(*DeliveryChangeMutation)
+
+// newDeliveryChangeMutation creates new mutation for the DeliveryChange entity.
+func newDeliveryChangeMutation(c config, op Op, opts ...deliverychangeOption) *DeliveryChangeMutation {
+	m := &DeliveryChangeMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeDeliveryChange,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withDeliveryChangeID sets the ID field of the mutation.
+func withDeliveryChangeID(id int64) deliverychangeOption {
+	return func(m *DeliveryChangeMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *DeliveryChange
+		)
+		m.oldValue = func(ctx context.Context) (*DeliveryChange, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().DeliveryChange.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withDeliveryChange sets the old DeliveryChange of the mutation.
+func withDeliveryChange(node *DeliveryChange) deliverychangeOption {
+	return func(m *DeliveryChangeMutation) {
+		m.oldValue = func(context.Context) (*DeliveryChange, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m DeliveryChangeMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m DeliveryChangeMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of DeliveryChange entities.
+func (m *DeliveryChangeMutation) SetID(id int64) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *DeliveryChangeMutation) ID() (id int64, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *DeliveryChangeMutation) IDs(ctx context.Context) ([]int64, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int64{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().DeliveryChange.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetDeliveryID sets the "delivery_id" field.
+func (m *DeliveryChangeMutation) SetDeliveryID(s string) {
+	m.delivery_id = &s
+}
+
+// DeliveryID returns the value of the "delivery_id" field in the mutation.
+func (m *DeliveryChangeMutation) DeliveryID() (r string, exists bool) {
+	v := m.delivery_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDeliveryID returns the old "delivery_id" field's value of the DeliveryChange entity.
+// If the DeliveryChange object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryChangeMutation) OldDeliveryID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDeliveryID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDeliveryID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDeliveryID: %w", err)
+	}
+	return oldValue.DeliveryID, nil
+}
+
+// ResetDeliveryID resets all changes to the "delivery_id" field.
+func (m *DeliveryChangeMutation) ResetDeliveryID() {
+	m.delivery_id = nil
+}
+
+// SetStatus sets the "status" field.
+func (m *DeliveryChangeMutation) SetStatus(hs hub.DeliveryStatus) {
+	m.status = &hs
+}
+
+// Status returns the value of the "status" field in the mutation.
+func (m *DeliveryChangeMutation) Status() (r hub.DeliveryStatus, exists bool) {
+	v := m.status
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStatus returns the old "status" field's value of the DeliveryChange entity.
+// If the DeliveryChange object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryChangeMutation) OldStatus(ctx context.Context) (v hub.DeliveryStatus, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStatus is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStatus requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStatus: %w", err)
+	}
+	return oldValue.Status, nil
+}
+
+// ResetStatus resets all changes to the "status" field.
+func (m *DeliveryChangeMutation) ResetStatus() {
+	m.status = nil
+}
+
+// SetReason sets the "reason" field.
+func (m *DeliveryChangeMutation) SetReason(s string) {
+	m.reason = &s
+}
+
+// Reason returns the value of the "reason" field in the mutation.
+func (m *DeliveryChangeMutation) Reason() (r string, exists bool) {
+	v := m.reason
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReason returns the old "reason" field's value of the DeliveryChange entity.
+// If the DeliveryChange object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryChangeMutation) OldReason(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReason is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReason requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReason: %w", err)
+	}
+	return oldValue.Reason, nil
+}
+
+// ResetReason resets all changes to the "reason" field.
+func (m *DeliveryChangeMutation) ResetReason() {
+	m.reason = nil
+}
+
+// SetAttemptCount sets the "attempt_count" field.
+func (m *DeliveryChangeMutation) SetAttemptCount(i int) {
+	m.attempt_count = &i
+	m.addattempt_count = nil
+}
+
+// AttemptCount returns the value of the "attempt_count" field in the mutation.
+func (m *DeliveryChangeMutation) AttemptCount() (r int, exists bool) {
+	v := m.attempt_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAttemptCount returns the old "attempt_count" field's value of the DeliveryChange entity.
+// If the DeliveryChange object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryChangeMutation) OldAttemptCount(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAttemptCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAttemptCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAttemptCount: %w", err)
+	}
+	return oldValue.AttemptCount, nil
+}
+
+// AddAttemptCount adds i to the "attempt_count" field.
+func (m *DeliveryChangeMutation) AddAttemptCount(i int) {
+	if m.addattempt_count != nil {
+		*m.addattempt_count += i
+	} else {
+		m.addattempt_count = &i
+	}
+}
+
+// AddedAttemptCount returns the value that was added to the "attempt_count" field in this mutation.
+func (m *DeliveryChangeMutation) AddedAttemptCount() (r int, exists bool) {
+	v := m.addattempt_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetAttemptCount resets all changes to the "attempt_count" field.
+func (m *DeliveryChangeMutation) ResetAttemptCount() {
+	m.attempt_count = nil
+	m.addattempt_count = nil
+}
+
+// SetNextAttemptAt sets the "next_attempt_at" field.
+func (m *DeliveryChangeMutation) SetNextAttemptAt(c column.Time) {
+	m.next_attempt_at = &c
+	m.addnext_attempt_at = nil
+}
+
+// NextAttemptAt returns the value of the "next_attempt_at" field in the mutation.
+func (m *DeliveryChangeMutation) NextAttemptAt() (r column.Time, exists bool) {
+	v := m.next_attempt_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNextAttemptAt returns the old "next_attempt_at" field's value of the DeliveryChange entity.
+// If the DeliveryChange object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryChangeMutation) OldNextAttemptAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNextAttemptAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNextAttemptAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNextAttemptAt: %w", err)
+	}
+	return oldValue.NextAttemptAt, nil
+}
+
+// AddNextAttemptAt adds c to the "next_attempt_at" field.
+func (m *DeliveryChangeMutation) AddNextAttemptAt(c column.Time) {
+	if m.addnext_attempt_at != nil {
+		*m.addnext_attempt_at += c
+	} else {
+		m.addnext_attempt_at = &c
+	}
+}
+
+// AddedNextAttemptAt returns the value that was added to the "next_attempt_at" field in this mutation.
+func (m *DeliveryChangeMutation) AddedNextAttemptAt() (r column.Time, exists bool) {
+	v := m.addnext_attempt_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetNextAttemptAt resets all changes to the "next_attempt_at" field.
+func (m *DeliveryChangeMutation) ResetNextAttemptAt() {
+	m.next_attempt_at = nil
+	m.addnext_attempt_at = nil
+}
+
+// SetCompletedAt sets the "completed_at" field.
+func (m *DeliveryChangeMutation) SetCompletedAt(c column.Time) {
+	m.completed_at = &c
+	m.addcompleted_at = nil
+}
+
+// CompletedAt returns the value of the "completed_at" field in the mutation.
+func (m *DeliveryChangeMutation) CompletedAt() (r column.Time, exists bool) {
+	v := m.completed_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCompletedAt returns the old "completed_at" field's value of the DeliveryChange entity.
+// If the DeliveryChange object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryChangeMutation) OldCompletedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCompletedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCompletedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCompletedAt: %w", err)
+	}
+	return oldValue.CompletedAt, nil
+}
+
+// AddCompletedAt adds c to the "completed_at" field.
+func (m *DeliveryChangeMutation) AddCompletedAt(c column.Time) {
+	if m.addcompleted_at != nil {
+		*m.addcompleted_at += c
+	} else {
+		m.addcompleted_at = &c
+	}
+}
+
+// AddedCompletedAt returns the value that was added to the "completed_at" field in this mutation.
+func (m *DeliveryChangeMutation) AddedCompletedAt() (r column.Time, exists bool) {
+	v := m.addcompleted_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCompletedAt resets all changes to the "completed_at" field.
+func (m *DeliveryChangeMutation) ResetCompletedAt() {
+	m.completed_at = nil
+	m.addcompleted_at = nil
+}
+
+// SetChangedAt sets the "changed_at" field.
+func (m *DeliveryChangeMutation) SetChangedAt(c column.Time) {
+	m.changed_at = &c
+	m.addchanged_at = nil
+}
+
+// ChangedAt returns the value of the "changed_at" field in the mutation.
+func (m *DeliveryChangeMutation) ChangedAt() (r column.Time, exists bool) {
+	v := m.changed_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldChangedAt returns the old "changed_at" field's value of the DeliveryChange entity.
+// If the DeliveryChange object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DeliveryChangeMutation) OldChangedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldChangedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldChangedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldChangedAt: %w", err)
+	}
+	return oldValue.ChangedAt, nil
+}
+
+// AddChangedAt adds c to the "changed_at" field.
+func (m *DeliveryChangeMutation) AddChangedAt(c column.Time) {
+	if m.addchanged_at != nil {
+		*m.addchanged_at += c
+	} else {
+		m.addchanged_at = &c
+	}
+}
+
+// AddedChangedAt returns the value that was added to the "changed_at" field in this mutation.
+func (m *DeliveryChangeMutation) AddedChangedAt() (r column.Time, exists bool) {
+	v := m.addchanged_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetChangedAt resets all changes to the "changed_at" field.
+func (m *DeliveryChangeMutation) ResetChangedAt() {
+	m.changed_at = nil
+	m.addchanged_at = nil
+}
+
+// Where appends a list predicates to the DeliveryChangeMutation builder.
+func (m *DeliveryChangeMutation) Where(ps ...predicate.DeliveryChange) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the DeliveryChangeMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *DeliveryChangeMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.DeliveryChange, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *DeliveryChangeMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *DeliveryChangeMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (DeliveryChange).
+func (m *DeliveryChangeMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *DeliveryChangeMutation) Fields() []string {
+	fields := make([]string, 0, 7)
+	if m.delivery_id != nil {
+		fields = append(fields, deliverychange.FieldDeliveryID)
+	}
+	if m.status != nil {
+		fields = append(fields, deliverychange.FieldStatus)
+	}
+	if m.reason != nil {
+		fields = append(fields, deliverychange.FieldReason)
+	}
+	if m.attempt_count != nil {
+		fields = append(fields, deliverychange.FieldAttemptCount)
+	}
+	if m.next_attempt_at != nil {
+		fields = append(fields, deliverychange.FieldNextAttemptAt)
+	}
+	if m.completed_at != nil {
+		fields = append(fields, deliverychange.FieldCompletedAt)
+	}
+	if m.changed_at != nil {
+		fields = append(fields, deliverychange.FieldChangedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *DeliveryChangeMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case deliverychange.FieldDeliveryID:
+		return m.DeliveryID()
+	case deliverychange.FieldStatus:
+		return m.Status()
+	case deliverychange.FieldReason:
+		return m.Reason()
+	case deliverychange.FieldAttemptCount:
+		return m.AttemptCount()
+	case deliverychange.FieldNextAttemptAt:
+		return m.NextAttemptAt()
+	case deliverychange.FieldCompletedAt:
+		return m.CompletedAt()
+	case deliverychange.FieldChangedAt:
+		return m.ChangedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *DeliveryChangeMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case deliverychange.FieldDeliveryID:
+		return m.OldDeliveryID(ctx)
+	case deliverychange.FieldStatus:
+		return m.OldStatus(ctx)
+	case deliverychange.FieldReason:
+		return m.OldReason(ctx)
+	case deliverychange.FieldAttemptCount:
+		return m.OldAttemptCount(ctx)
+	case deliverychange.FieldNextAttemptAt:
+		return m.OldNextAttemptAt(ctx)
+	case deliverychange.FieldCompletedAt:
+		return m.OldCompletedAt(ctx)
+	case deliverychange.FieldChangedAt:
+		return m.OldChangedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown DeliveryChange field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DeliveryChangeMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case deliverychange.FieldDeliveryID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDeliveryID(v)
+		return nil
+	case deliverychange.FieldStatus:
+		v, ok := value.(hub.DeliveryStatus)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStatus(v)
+		return nil
+	case deliverychange.FieldReason:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReason(v)
+		return nil
+	case deliverychange.FieldAttemptCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAttemptCount(v)
+		return nil
+	case deliverychange.FieldNextAttemptAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNextAttemptAt(v)
+		return nil
+	case deliverychange.FieldCompletedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCompletedAt(v)
+		return nil
+	case deliverychange.FieldChangedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetChangedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown DeliveryChange field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *DeliveryChangeMutation) AddedFields() []string {
+	var fields []string
+	if m.addattempt_count != nil {
+		fields = append(fields, deliverychange.FieldAttemptCount)
+	}
+	if m.addnext_attempt_at != nil {
+		fields = append(fields, deliverychange.FieldNextAttemptAt)
+	}
+	if m.addcompleted_at != nil {
+		fields = append(fields, deliverychange.FieldCompletedAt)
+	}
+	if m.addchanged_at != nil {
+		fields = append(fields, deliverychange.FieldChangedAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *DeliveryChangeMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case deliverychange.FieldAttemptCount:
+		return m.AddedAttemptCount()
+	case deliverychange.FieldNextAttemptAt:
+		return m.AddedNextAttemptAt()
+	case deliverychange.FieldCompletedAt:
+		return m.AddedCompletedAt()
+	case deliverychange.FieldChangedAt:
+		return m.AddedChangedAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DeliveryChangeMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case deliverychange.FieldAttemptCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddAttemptCount(v)
+		return nil
+	case deliverychange.FieldNextAttemptAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddNextAttemptAt(v)
+		return nil
+	case deliverychange.FieldCompletedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCompletedAt(v)
+		return nil
+	case deliverychange.FieldChangedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddChangedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown DeliveryChange numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *DeliveryChangeMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *DeliveryChangeMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *DeliveryChangeMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown DeliveryChange nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *DeliveryChangeMutation) ResetField(name string) error {
+	switch name {
+	case deliverychange.FieldDeliveryID:
+		m.ResetDeliveryID()
+		return nil
+	case deliverychange.FieldStatus:
+		m.ResetStatus()
+		return nil
+	case deliverychange.FieldReason:
+		m.ResetReason()
+		return nil
+	case deliverychange.FieldAttemptCount:
+		m.ResetAttemptCount()
+		return nil
+	case deliverychange.FieldNextAttemptAt:
+		m.ResetNextAttemptAt()
+		return nil
+	case deliverychange.FieldCompletedAt:
+		m.ResetCompletedAt()
+		return nil
+	case deliverychange.FieldChangedAt:
+		m.ResetChangedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown DeliveryChange field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *DeliveryChangeMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *DeliveryChangeMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *DeliveryChangeMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *DeliveryChangeMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *DeliveryChangeMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *DeliveryChangeMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *DeliveryChangeMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown DeliveryChange unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *DeliveryChangeMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown DeliveryChange edge %s", name)
+}
+
+// DocumentMutation represents an operation that mutates the Document nodes in the graph.
+type DocumentMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	name          *string
+	hash          *string
+	text          *string
+	created_at    *column.Time
+	addcreated_at *column.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Document, error)
+	predicates    []predicate.Document
+}
+
+var _ ent.Mutation = (*DocumentMutation)(nil)
+
+// documentOption allows management of the mutation configuration using functional options.
+type documentOption func(*DocumentMutation)
+
+// newDocumentMutation creates new mutation for the Document entity.
+func newDocumentMutation(c config, op Op, opts ...documentOption) *DocumentMutation {
+	m := &DocumentMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeDocument,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withDocumentID sets the ID field of the mutation.
+func withDocumentID(id string) documentOption {
+	return func(m *DocumentMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Document
+		)
+		m.oldValue = func(ctx context.Context) (*Document, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Document.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withDocument sets the old Document of the mutation.
+func withDocument(node *Document) documentOption {
+	return func(m *DocumentMutation) {
+		m.oldValue = func(context.Context) (*Document, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m DocumentMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m DocumentMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Document entities.
+func (m *DocumentMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *DocumentMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *DocumentMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Document.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetName sets the "name" field.
+func (m *DocumentMutation) SetName(s string) {
+	m.name = &s
+}
+
+// Name returns the value of the "name" field in the mutation.
+func (m *DocumentMutation) Name() (r string, exists bool) {
+	v := m.name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldName returns the old "name" field's value of the Document entity.
+// If the Document object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DocumentMutation) OldName(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldName: %w", err)
+	}
+	return oldValue.Name, nil
+}
+
+// ResetName resets all changes to the "name" field.
+func (m *DocumentMutation) ResetName() {
+	m.name = nil
+}
+
+// SetHash sets the "hash" field.
+func (m *DocumentMutation) SetHash(s string) {
+	m.hash = &s
+}
+
+// Hash returns the value of the "hash" field in the mutation.
+func (m *DocumentMutation) Hash() (r string, exists bool) {
+	v := m.hash
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldHash returns the old "hash" field's value of the Document entity.
+// If the Document object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DocumentMutation) OldHash(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldHash is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldHash requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldHash: %w", err)
+	}
+	return oldValue.Hash, nil
+}
+
+// ResetHash resets all changes to the "hash" field.
+func (m *DocumentMutation) ResetHash() {
+	m.hash = nil
+}
+
+// SetText sets the "text" field.
+func (m *DocumentMutation) SetText(s string) {
+	m.text = &s
+}
+
+// Text returns the value of the "text" field in the mutation.
+func (m *DocumentMutation) Text() (r string, exists bool) {
+	v := m.text
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldText returns the old "text" field's value of the Document entity.
+// If the Document object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DocumentMutation) OldText(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldText is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldText requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldText: %w", err)
+	}
+	return oldValue.Text, nil
+}
+
+// ResetText resets all changes to the "text" field.
+func (m *DocumentMutation) ResetText() {
+	m.text = nil
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *DocumentMutation) SetCreatedAt(c column.Time) {
+	m.created_at = &c
+	m.addcreated_at = nil
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *DocumentMutation) CreatedAt() (r column.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the Document entity.
+// If the Document object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DocumentMutation) OldCreatedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// AddCreatedAt adds c to the "created_at" field.
+func (m *DocumentMutation) AddCreatedAt(c column.Time) {
+	if m.addcreated_at != nil {
+		*m.addcreated_at += c
+	} else {
+		m.addcreated_at = &c
+	}
+}
+
+// AddedCreatedAt returns the value that was added to the "created_at" field in this mutation.
+func (m *DocumentMutation) AddedCreatedAt() (r column.Time, exists bool) {
+	v := m.addcreated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *DocumentMutation) ResetCreatedAt() {
+	m.created_at = nil
+	m.addcreated_at = nil
+}
+
+// Where appends a list predicates to the DocumentMutation builder.
+func (m *DocumentMutation) Where(ps ...predicate.Document) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the DocumentMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *DocumentMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Document, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *DocumentMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *DocumentMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Document).
+func (m *DocumentMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *DocumentMutation) Fields() []string {
+	fields := make([]string, 0, 4)
+	if m.name != nil {
+		fields = append(fields, document.FieldName)
+	}
+	if m.hash != nil {
+		fields = append(fields, document.FieldHash)
+	}
+	if m.text != nil {
+		fields = append(fields, document.FieldText)
+	}
+	if m.created_at != nil {
+		fields = append(fields, document.FieldCreatedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *DocumentMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case document.FieldName:
+		return m.Name()
+	case document.FieldHash:
+		return m.Hash()
+	case document.FieldText:
+		return m.Text()
+	case document.FieldCreatedAt:
+		return m.CreatedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *DocumentMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case document.FieldName:
+		return m.OldName(ctx)
+	case document.FieldHash:
+		return m.OldHash(ctx)
+	case document.FieldText:
+		return m.OldText(ctx)
+	case document.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown Document field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DocumentMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case document.FieldName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetName(v)
+		return nil
+	case document.FieldHash:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetHash(v)
+		return nil
+	case document.FieldText:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetText(v)
+		return nil
+	case document.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Document field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *DocumentMutation) AddedFields() []string {
+	var fields []string
+	if m.addcreated_at != nil {
+		fields = append(fields, document.FieldCreatedAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *DocumentMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case document.FieldCreatedAt:
+		return m.AddedCreatedAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DocumentMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case document.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCreatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Document numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *DocumentMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *DocumentMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *DocumentMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Document nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *DocumentMutation) ResetField(name string) error {
+	switch name {
+	case document.FieldName:
+		m.ResetName()
+		return nil
+	case document.FieldHash:
+		m.ResetHash()
+		return nil
+	case document.FieldText:
+		m.ResetText()
+		return nil
+	case document.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Document field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *DocumentMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *DocumentMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *DocumentMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *DocumentMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *DocumentMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *DocumentMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *DocumentMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Document unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *DocumentMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Document edge %s", name)
+}
+
 // EndpointMutation represents an operation that mutates the Endpoint nodes in the graph.
 type EndpointMutation struct {
 	config
@@ -3617,6 +6502,7 @@ type EndpointMutation struct {
 	addcreated_at      *column.Time
 	updated_at         *column.Time
 	addupdated_at      *column.Time
+	partner_id         *string
 	name               *string
 	kind               *hub.EndpointKind
 	url                *string
@@ -3631,6 +6517,14 @@ type EndpointMutation struct {
 	headers            *[]byte
 	signing            *hub.SigningScheme
 	signing_secrets    *[]byte
+	auth               *[]byte
+	max_age            *time.Duration
+	addmax_age         *time.Duration
+	verified_at        *column.Time
+	addverified_at     *column.Time
+	backlog_choice     *hub.BacklogChoice
+	backlog_before     *column.Time
+	addbacklog_before  *column.Time
 	clearedFields      map[string]struct{}
 	done               bool
 	oldValue           func(context.Context) (*Endpoint, error)
@@ -3851,6 +6745,42 @@ func (m *EndpointMutation) AddedUpdatedAt() (r column.Time, exists bool) {
 func (m *EndpointMutation) ResetUpdatedAt() {
 	m.updated_at = nil
 	m.addupdated_at = nil
+}
+
+// SetPartnerID sets the "partner_id" field.
+func (m *EndpointMutation) SetPartnerID(s string) {
+	m.partner_id = &s
+}
+
+// PartnerID returns the value of the "partner_id" field in the mutation.
+func (m *EndpointMutation) PartnerID() (r string, exists bool) {
+	v := m.partner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPartnerID returns the old "partner_id" field's value of the Endpoint entity.
+// If the Endpoint object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EndpointMutation) OldPartnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPartnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPartnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPartnerID: %w", err)
+	}
+	return oldValue.PartnerID, nil
+}
+
+// ResetPartnerID resets all changes to the "partner_id" field.
+func (m *EndpointMutation) ResetPartnerID() {
+	m.partner_id = nil
 }
 
 // SetName sets the "name" field.
@@ -4338,6 +7268,314 @@ func (m *EndpointMutation) ResetSigningSecrets() {
 	m.signing_secrets = nil
 }
 
+// SetAuth sets the "auth" field.
+func (m *EndpointMutation) SetAuth(b []byte) {
+	m.auth = &b
+}
+
+// Auth returns the value of the "auth" field in the mutation.
+func (m *EndpointMutation) Auth() (r []byte, exists bool) {
+	v := m.auth
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAuth returns the old "auth" field's value of the Endpoint entity.
+// If the Endpoint object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EndpointMutation) OldAuth(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAuth is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAuth requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAuth: %w", err)
+	}
+	return oldValue.Auth, nil
+}
+
+// ClearAuth clears the value of the "auth" field.
+func (m *EndpointMutation) ClearAuth() {
+	m.auth = nil
+	m.clearedFields[endpoint.FieldAuth] = struct{}{}
+}
+
+// AuthCleared returns if the "auth" field was cleared in this mutation.
+func (m *EndpointMutation) AuthCleared() bool {
+	_, ok := m.clearedFields[endpoint.FieldAuth]
+	return ok
+}
+
+// ResetAuth resets all changes to the "auth" field.
+func (m *EndpointMutation) ResetAuth() {
+	m.auth = nil
+	delete(m.clearedFields, endpoint.FieldAuth)
+}
+
+// SetMaxAge sets the "max_age" field.
+func (m *EndpointMutation) SetMaxAge(t time.Duration) {
+	m.max_age = &t
+	m.addmax_age = nil
+}
+
+// MaxAge returns the value of the "max_age" field in the mutation.
+func (m *EndpointMutation) MaxAge() (r time.Duration, exists bool) {
+	v := m.max_age
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMaxAge returns the old "max_age" field's value of the Endpoint entity.
+// If the Endpoint object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EndpointMutation) OldMaxAge(ctx context.Context) (v time.Duration, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMaxAge is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMaxAge requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMaxAge: %w", err)
+	}
+	return oldValue.MaxAge, nil
+}
+
+// AddMaxAge adds t to the "max_age" field.
+func (m *EndpointMutation) AddMaxAge(t time.Duration) {
+	if m.addmax_age != nil {
+		*m.addmax_age += t
+	} else {
+		m.addmax_age = &t
+	}
+}
+
+// AddedMaxAge returns the value that was added to the "max_age" field in this mutation.
+func (m *EndpointMutation) AddedMaxAge() (r time.Duration, exists bool) {
+	v := m.addmax_age
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ClearMaxAge clears the value of the "max_age" field.
+func (m *EndpointMutation) ClearMaxAge() {
+	m.max_age = nil
+	m.addmax_age = nil
+	m.clearedFields[endpoint.FieldMaxAge] = struct{}{}
+}
+
+// MaxAgeCleared returns if the "max_age" field was cleared in this mutation.
+func (m *EndpointMutation) MaxAgeCleared() bool {
+	_, ok := m.clearedFields[endpoint.FieldMaxAge]
+	return ok
+}
+
+// ResetMaxAge resets all changes to the "max_age" field.
+func (m *EndpointMutation) ResetMaxAge() {
+	m.max_age = nil
+	m.addmax_age = nil
+	delete(m.clearedFields, endpoint.FieldMaxAge)
+}
+
+// SetVerifiedAt sets the "verified_at" field.
+func (m *EndpointMutation) SetVerifiedAt(c column.Time) {
+	m.verified_at = &c
+	m.addverified_at = nil
+}
+
+// VerifiedAt returns the value of the "verified_at" field in the mutation.
+func (m *EndpointMutation) VerifiedAt() (r column.Time, exists bool) {
+	v := m.verified_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldVerifiedAt returns the old "verified_at" field's value of the Endpoint entity.
+// If the Endpoint object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EndpointMutation) OldVerifiedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldVerifiedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldVerifiedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldVerifiedAt: %w", err)
+	}
+	return oldValue.VerifiedAt, nil
+}
+
+// AddVerifiedAt adds c to the "verified_at" field.
+func (m *EndpointMutation) AddVerifiedAt(c column.Time) {
+	if m.addverified_at != nil {
+		*m.addverified_at += c
+	} else {
+		m.addverified_at = &c
+	}
+}
+
+// AddedVerifiedAt returns the value that was added to the "verified_at" field in this mutation.
+func (m *EndpointMutation) AddedVerifiedAt() (r column.Time, exists bool) {
+	v := m.addverified_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ClearVerifiedAt clears the value of the "verified_at" field.
+func (m *EndpointMutation) ClearVerifiedAt() {
+	m.verified_at = nil
+	m.addverified_at = nil
+	m.clearedFields[endpoint.FieldVerifiedAt] = struct{}{}
+}
+
+// VerifiedAtCleared returns if the "verified_at" field was cleared in this mutation.
+func (m *EndpointMutation) VerifiedAtCleared() bool {
+	_, ok := m.clearedFields[endpoint.FieldVerifiedAt]
+	return ok
+}
+
+// ResetVerifiedAt resets all changes to the "verified_at" field.
+func (m *EndpointMutation) ResetVerifiedAt() {
+	m.verified_at = nil
+	m.addverified_at = nil
+	delete(m.clearedFields, endpoint.FieldVerifiedAt)
+}
+
+// SetBacklogChoice sets the "backlog_choice" field.
+func (m *EndpointMutation) SetBacklogChoice(hc hub.BacklogChoice) {
+	m.backlog_choice = &hc
+}
+
+// BacklogChoice returns the value of the "backlog_choice" field in the mutation.
+func (m *EndpointMutation) BacklogChoice() (r hub.BacklogChoice, exists bool) {
+	v := m.backlog_choice
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBacklogChoice returns the old "backlog_choice" field's value of the Endpoint entity.
+// If the Endpoint object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EndpointMutation) OldBacklogChoice(ctx context.Context) (v hub.BacklogChoice, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBacklogChoice is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBacklogChoice requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBacklogChoice: %w", err)
+	}
+	return oldValue.BacklogChoice, nil
+}
+
+// ClearBacklogChoice clears the value of the "backlog_choice" field.
+func (m *EndpointMutation) ClearBacklogChoice() {
+	m.backlog_choice = nil
+	m.clearedFields[endpoint.FieldBacklogChoice] = struct{}{}
+}
+
+// BacklogChoiceCleared returns if the "backlog_choice" field was cleared in this mutation.
+func (m *EndpointMutation) BacklogChoiceCleared() bool {
+	_, ok := m.clearedFields[endpoint.FieldBacklogChoice]
+	return ok
+}
+
+// ResetBacklogChoice resets all changes to the "backlog_choice" field.
+func (m *EndpointMutation) ResetBacklogChoice() {
+	m.backlog_choice = nil
+	delete(m.clearedFields, endpoint.FieldBacklogChoice)
+}
+
+// SetBacklogBefore sets the "backlog_before" field.
+func (m *EndpointMutation) SetBacklogBefore(c column.Time) {
+	m.backlog_before = &c
+	m.addbacklog_before = nil
+}
+
+// BacklogBefore returns the value of the "backlog_before" field in the mutation.
+func (m *EndpointMutation) BacklogBefore() (r column.Time, exists bool) {
+	v := m.backlog_before
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBacklogBefore returns the old "backlog_before" field's value of the Endpoint entity.
+// If the Endpoint object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EndpointMutation) OldBacklogBefore(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBacklogBefore is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBacklogBefore requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBacklogBefore: %w", err)
+	}
+	return oldValue.BacklogBefore, nil
+}
+
+// AddBacklogBefore adds c to the "backlog_before" field.
+func (m *EndpointMutation) AddBacklogBefore(c column.Time) {
+	if m.addbacklog_before != nil {
+		*m.addbacklog_before += c
+	} else {
+		m.addbacklog_before = &c
+	}
+}
+
+// AddedBacklogBefore returns the value that was added to the "backlog_before" field in this mutation.
+func (m *EndpointMutation) AddedBacklogBefore() (r column.Time, exists bool) {
+	v := m.addbacklog_before
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ClearBacklogBefore clears the value of the "backlog_before" field.
+func (m *EndpointMutation) ClearBacklogBefore() {
+	m.backlog_before = nil
+	m.addbacklog_before = nil
+	m.clearedFields[endpoint.FieldBacklogBefore] = struct{}{}
+}
+
+// BacklogBeforeCleared returns if the "backlog_before" field was cleared in this mutation.
+func (m *EndpointMutation) BacklogBeforeCleared() bool {
+	_, ok := m.clearedFields[endpoint.FieldBacklogBefore]
+	return ok
+}
+
+// ResetBacklogBefore resets all changes to the "backlog_before" field.
+func (m *EndpointMutation) ResetBacklogBefore() {
+	m.backlog_before = nil
+	m.addbacklog_before = nil
+	delete(m.clearedFields, endpoint.FieldBacklogBefore)
+}
+
 // Where appends a list predicates to the EndpointMutation builder.
 func (m *EndpointMutation) Where(ps ...predicate.Endpoint) {
 	m.predicates = append(m.predicates, ps...)
@@ -4372,12 +7610,15 @@ func (m *EndpointMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *EndpointMutation) Fields() []string {
-	fields := make([]string, 0, 14)
+	fields := make([]string, 0, 20)
 	if m.created_at != nil {
 		fields = append(fields, endpoint.FieldCreatedAt)
 	}
 	if m.updated_at != nil {
 		fields = append(fields, endpoint.FieldUpdatedAt)
+	}
+	if m.partner_id != nil {
+		fields = append(fields, endpoint.FieldPartnerID)
 	}
 	if m.name != nil {
 		fields = append(fields, endpoint.FieldName)
@@ -4415,6 +7656,21 @@ func (m *EndpointMutation) Fields() []string {
 	if m.signing_secrets != nil {
 		fields = append(fields, endpoint.FieldSigningSecrets)
 	}
+	if m.auth != nil {
+		fields = append(fields, endpoint.FieldAuth)
+	}
+	if m.max_age != nil {
+		fields = append(fields, endpoint.FieldMaxAge)
+	}
+	if m.verified_at != nil {
+		fields = append(fields, endpoint.FieldVerifiedAt)
+	}
+	if m.backlog_choice != nil {
+		fields = append(fields, endpoint.FieldBacklogChoice)
+	}
+	if m.backlog_before != nil {
+		fields = append(fields, endpoint.FieldBacklogBefore)
+	}
 	return fields
 }
 
@@ -4427,6 +7683,8 @@ func (m *EndpointMutation) Field(name string) (ent.Value, bool) {
 		return m.CreatedAt()
 	case endpoint.FieldUpdatedAt:
 		return m.UpdatedAt()
+	case endpoint.FieldPartnerID:
+		return m.PartnerID()
 	case endpoint.FieldName:
 		return m.Name()
 	case endpoint.FieldKind:
@@ -4451,6 +7709,16 @@ func (m *EndpointMutation) Field(name string) (ent.Value, bool) {
 		return m.Signing()
 	case endpoint.FieldSigningSecrets:
 		return m.SigningSecrets()
+	case endpoint.FieldAuth:
+		return m.Auth()
+	case endpoint.FieldMaxAge:
+		return m.MaxAge()
+	case endpoint.FieldVerifiedAt:
+		return m.VerifiedAt()
+	case endpoint.FieldBacklogChoice:
+		return m.BacklogChoice()
+	case endpoint.FieldBacklogBefore:
+		return m.BacklogBefore()
 	}
 	return nil, false
 }
@@ -4464,6 +7732,8 @@ func (m *EndpointMutation) OldField(ctx context.Context, name string) (ent.Value
 		return m.OldCreatedAt(ctx)
 	case endpoint.FieldUpdatedAt:
 		return m.OldUpdatedAt(ctx)
+	case endpoint.FieldPartnerID:
+		return m.OldPartnerID(ctx)
 	case endpoint.FieldName:
 		return m.OldName(ctx)
 	case endpoint.FieldKind:
@@ -4488,6 +7758,16 @@ func (m *EndpointMutation) OldField(ctx context.Context, name string) (ent.Value
 		return m.OldSigning(ctx)
 	case endpoint.FieldSigningSecrets:
 		return m.OldSigningSecrets(ctx)
+	case endpoint.FieldAuth:
+		return m.OldAuth(ctx)
+	case endpoint.FieldMaxAge:
+		return m.OldMaxAge(ctx)
+	case endpoint.FieldVerifiedAt:
+		return m.OldVerifiedAt(ctx)
+	case endpoint.FieldBacklogChoice:
+		return m.OldBacklogChoice(ctx)
+	case endpoint.FieldBacklogBefore:
+		return m.OldBacklogBefore(ctx)
 	}
 	return nil, fmt.Errorf("unknown Endpoint field %s", name)
 }
@@ -4510,6 +7790,13 @@ func (m *EndpointMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetUpdatedAt(v)
+		return nil
+	case endpoint.FieldPartnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPartnerID(v)
 		return nil
 	case endpoint.FieldName:
 		v, ok := value.(string)
@@ -4595,6 +7882,41 @@ func (m *EndpointMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetSigningSecrets(v)
 		return nil
+	case endpoint.FieldAuth:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAuth(v)
+		return nil
+	case endpoint.FieldMaxAge:
+		v, ok := value.(time.Duration)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMaxAge(v)
+		return nil
+	case endpoint.FieldVerifiedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetVerifiedAt(v)
+		return nil
+	case endpoint.FieldBacklogChoice:
+		v, ok := value.(hub.BacklogChoice)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBacklogChoice(v)
+		return nil
+	case endpoint.FieldBacklogBefore:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBacklogBefore(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Endpoint field %s", name)
 }
@@ -4615,6 +7937,15 @@ func (m *EndpointMutation) AddedFields() []string {
 	if m.addmax_concurrency != nil {
 		fields = append(fields, endpoint.FieldMaxConcurrency)
 	}
+	if m.addmax_age != nil {
+		fields = append(fields, endpoint.FieldMaxAge)
+	}
+	if m.addverified_at != nil {
+		fields = append(fields, endpoint.FieldVerifiedAt)
+	}
+	if m.addbacklog_before != nil {
+		fields = append(fields, endpoint.FieldBacklogBefore)
+	}
 	return fields
 }
 
@@ -4631,6 +7962,12 @@ func (m *EndpointMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedTimeout()
 	case endpoint.FieldMaxConcurrency:
 		return m.AddedMaxConcurrency()
+	case endpoint.FieldMaxAge:
+		return m.AddedMaxAge()
+	case endpoint.FieldVerifiedAt:
+		return m.AddedVerifiedAt()
+	case endpoint.FieldBacklogBefore:
+		return m.AddedBacklogBefore()
 	}
 	return nil, false
 }
@@ -4668,6 +8005,27 @@ func (m *EndpointMutation) AddField(name string, value ent.Value) error {
 		}
 		m.AddMaxConcurrency(v)
 		return nil
+	case endpoint.FieldMaxAge:
+		v, ok := value.(time.Duration)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddMaxAge(v)
+		return nil
+	case endpoint.FieldVerifiedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddVerifiedAt(v)
+		return nil
+	case endpoint.FieldBacklogBefore:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddBacklogBefore(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Endpoint numeric field %s", name)
 }
@@ -4678,6 +8036,21 @@ func (m *EndpointMutation) ClearedFields() []string {
 	var fields []string
 	if m.FieldCleared(endpoint.FieldRateLimit) {
 		fields = append(fields, endpoint.FieldRateLimit)
+	}
+	if m.FieldCleared(endpoint.FieldAuth) {
+		fields = append(fields, endpoint.FieldAuth)
+	}
+	if m.FieldCleared(endpoint.FieldMaxAge) {
+		fields = append(fields, endpoint.FieldMaxAge)
+	}
+	if m.FieldCleared(endpoint.FieldVerifiedAt) {
+		fields = append(fields, endpoint.FieldVerifiedAt)
+	}
+	if m.FieldCleared(endpoint.FieldBacklogChoice) {
+		fields = append(fields, endpoint.FieldBacklogChoice)
+	}
+	if m.FieldCleared(endpoint.FieldBacklogBefore) {
+		fields = append(fields, endpoint.FieldBacklogBefore)
 	}
 	return fields
 }
@@ -4696,6 +8069,21 @@ func (m *EndpointMutation) ClearField(name string) error {
 	case endpoint.FieldRateLimit:
 		m.ClearRateLimit()
 		return nil
+	case endpoint.FieldAuth:
+		m.ClearAuth()
+		return nil
+	case endpoint.FieldMaxAge:
+		m.ClearMaxAge()
+		return nil
+	case endpoint.FieldVerifiedAt:
+		m.ClearVerifiedAt()
+		return nil
+	case endpoint.FieldBacklogChoice:
+		m.ClearBacklogChoice()
+		return nil
+	case endpoint.FieldBacklogBefore:
+		m.ClearBacklogBefore()
+		return nil
 	}
 	return fmt.Errorf("unknown Endpoint nullable field %s", name)
 }
@@ -4709,6 +8097,9 @@ func (m *EndpointMutation) ResetField(name string) error {
 		return nil
 	case endpoint.FieldUpdatedAt:
 		m.ResetUpdatedAt()
+		return nil
+	case endpoint.FieldPartnerID:
+		m.ResetPartnerID()
 		return nil
 	case endpoint.FieldName:
 		m.ResetName()
@@ -4745,6 +8136,21 @@ func (m *EndpointMutation) ResetField(name string) error {
 		return nil
 	case endpoint.FieldSigningSecrets:
 		m.ResetSigningSecrets()
+		return nil
+	case endpoint.FieldAuth:
+		m.ResetAuth()
+		return nil
+	case endpoint.FieldMaxAge:
+		m.ResetMaxAge()
+		return nil
+	case endpoint.FieldVerifiedAt:
+		m.ResetVerifiedAt()
+		return nil
+	case endpoint.FieldBacklogChoice:
+		m.ResetBacklogChoice()
+		return nil
+	case endpoint.FieldBacklogBefore:
+		m.ResetBacklogBefore()
 		return nil
 	}
 	return fmt.Errorf("unknown Endpoint field %s", name)
@@ -5751,6 +9157,7 @@ type EventMutation struct {
 	sequence             *int64
 	addsequence          *int64
 	source_id            *string
+	partner_id           *string
 	_type                *string
 	dedupe_key           *string
 	ordering_key         *string
@@ -5763,6 +9170,8 @@ type EventMutation struct {
 	addduplicate_count   *int
 	last_duplicate_at    *column.Time
 	addlast_duplicate_at *column.Time
+	recovered            *bool
+	out_of_order         *bool
 	headers              *[]byte
 	query                *[]byte
 	body                 *[]byte
@@ -5966,6 +9375,42 @@ func (m *EventMutation) OldSourceID(ctx context.Context) (v string, err error) {
 // ResetSourceID resets all changes to the "source_id" field.
 func (m *EventMutation) ResetSourceID() {
 	m.source_id = nil
+}
+
+// SetPartnerID sets the "partner_id" field.
+func (m *EventMutation) SetPartnerID(s string) {
+	m.partner_id = &s
+}
+
+// PartnerID returns the value of the "partner_id" field in the mutation.
+func (m *EventMutation) PartnerID() (r string, exists bool) {
+	v := m.partner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPartnerID returns the old "partner_id" field's value of the Event entity.
+// If the Event object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventMutation) OldPartnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPartnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPartnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPartnerID: %w", err)
+	}
+	return oldValue.PartnerID, nil
+}
+
+// ResetPartnerID resets all changes to the "partner_id" field.
+func (m *EventMutation) ResetPartnerID() {
+	m.partner_id = nil
 }
 
 // SetType sets the "type" field.
@@ -6336,6 +9781,78 @@ func (m *EventMutation) ResetLastDuplicateAt() {
 	m.addlast_duplicate_at = nil
 }
 
+// SetRecovered sets the "recovered" field.
+func (m *EventMutation) SetRecovered(b bool) {
+	m.recovered = &b
+}
+
+// Recovered returns the value of the "recovered" field in the mutation.
+func (m *EventMutation) Recovered() (r bool, exists bool) {
+	v := m.recovered
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRecovered returns the old "recovered" field's value of the Event entity.
+// If the Event object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventMutation) OldRecovered(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRecovered is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRecovered requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRecovered: %w", err)
+	}
+	return oldValue.Recovered, nil
+}
+
+// ResetRecovered resets all changes to the "recovered" field.
+func (m *EventMutation) ResetRecovered() {
+	m.recovered = nil
+}
+
+// SetOutOfOrder sets the "out_of_order" field.
+func (m *EventMutation) SetOutOfOrder(b bool) {
+	m.out_of_order = &b
+}
+
+// OutOfOrder returns the value of the "out_of_order" field in the mutation.
+func (m *EventMutation) OutOfOrder() (r bool, exists bool) {
+	v := m.out_of_order
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldOutOfOrder returns the old "out_of_order" field's value of the Event entity.
+// If the Event object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventMutation) OldOutOfOrder(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldOutOfOrder is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldOutOfOrder requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldOutOfOrder: %w", err)
+	}
+	return oldValue.OutOfOrder, nil
+}
+
+// ResetOutOfOrder resets all changes to the "out_of_order" field.
+func (m *EventMutation) ResetOutOfOrder() {
+	m.out_of_order = nil
+}
+
 // SetHeaders sets the "headers" field.
 func (m *EventMutation) SetHeaders(b []byte) {
 	m.headers = &b
@@ -6478,12 +9995,15 @@ func (m *EventMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *EventMutation) Fields() []string {
-	fields := make([]string, 0, 13)
+	fields := make([]string, 0, 16)
 	if m.sequence != nil {
 		fields = append(fields, event.FieldSequence)
 	}
 	if m.source_id != nil {
 		fields = append(fields, event.FieldSourceID)
+	}
+	if m.partner_id != nil {
+		fields = append(fields, event.FieldPartnerID)
 	}
 	if m._type != nil {
 		fields = append(fields, event.FieldType)
@@ -6509,6 +10029,12 @@ func (m *EventMutation) Fields() []string {
 	if m.last_duplicate_at != nil {
 		fields = append(fields, event.FieldLastDuplicateAt)
 	}
+	if m.recovered != nil {
+		fields = append(fields, event.FieldRecovered)
+	}
+	if m.out_of_order != nil {
+		fields = append(fields, event.FieldOutOfOrder)
+	}
 	if m.headers != nil {
 		fields = append(fields, event.FieldHeaders)
 	}
@@ -6530,6 +10056,8 @@ func (m *EventMutation) Field(name string) (ent.Value, bool) {
 		return m.Sequence()
 	case event.FieldSourceID:
 		return m.SourceID()
+	case event.FieldPartnerID:
+		return m.PartnerID()
 	case event.FieldType:
 		return m.GetType()
 	case event.FieldDedupeKey:
@@ -6546,6 +10074,10 @@ func (m *EventMutation) Field(name string) (ent.Value, bool) {
 		return m.DuplicateCount()
 	case event.FieldLastDuplicateAt:
 		return m.LastDuplicateAt()
+	case event.FieldRecovered:
+		return m.Recovered()
+	case event.FieldOutOfOrder:
+		return m.OutOfOrder()
 	case event.FieldHeaders:
 		return m.Headers()
 	case event.FieldQuery:
@@ -6565,6 +10097,8 @@ func (m *EventMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldSequence(ctx)
 	case event.FieldSourceID:
 		return m.OldSourceID(ctx)
+	case event.FieldPartnerID:
+		return m.OldPartnerID(ctx)
 	case event.FieldType:
 		return m.OldType(ctx)
 	case event.FieldDedupeKey:
@@ -6581,6 +10115,10 @@ func (m *EventMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldDuplicateCount(ctx)
 	case event.FieldLastDuplicateAt:
 		return m.OldLastDuplicateAt(ctx)
+	case event.FieldRecovered:
+		return m.OldRecovered(ctx)
+	case event.FieldOutOfOrder:
+		return m.OldOutOfOrder(ctx)
 	case event.FieldHeaders:
 		return m.OldHeaders(ctx)
 	case event.FieldQuery:
@@ -6609,6 +10147,13 @@ func (m *EventMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetSourceID(v)
+		return nil
+	case event.FieldPartnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPartnerID(v)
 		return nil
 	case event.FieldType:
 		v, ok := value.(string)
@@ -6665,6 +10210,20 @@ func (m *EventMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetLastDuplicateAt(v)
+		return nil
+	case event.FieldRecovered:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRecovered(v)
+		return nil
+	case event.FieldOutOfOrder:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetOutOfOrder(v)
 		return nil
 	case event.FieldHeaders:
 		v, ok := value.([]byte)
@@ -6805,6 +10364,9 @@ func (m *EventMutation) ResetField(name string) error {
 	case event.FieldSourceID:
 		m.ResetSourceID()
 		return nil
+	case event.FieldPartnerID:
+		m.ResetPartnerID()
+		return nil
 	case event.FieldType:
 		m.ResetType()
 		return nil
@@ -6828,6 +10390,12 @@ func (m *EventMutation) ResetField(name string) error {
 		return nil
 	case event.FieldLastDuplicateAt:
 		m.ResetLastDuplicateAt()
+		return nil
+	case event.FieldRecovered:
+		m.ResetRecovered()
+		return nil
+	case event.FieldOutOfOrder:
+		m.ResetOutOfOrder()
 		return nil
 	case event.FieldHeaders:
 		m.ResetHeaders()
@@ -6890,6 +10458,2520 @@ func (m *EventMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Event edge %s", name)
 }
 
+// EventTypeMutation represents an operation that mutates the EventType nodes in the graph.
+type EventTypeMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	name          *string
+	description   *string
+	schema        *[]byte
+	example       *[]byte
+	described     *bool
+	common        *bool
+	created_at    *column.Time
+	addcreated_at *column.Time
+	updated_at    *column.Time
+	addupdated_at *column.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*EventType, error)
+	predicates    []predicate.EventType
+}
+
+var _ ent.Mutation = (*EventTypeMutation)(nil)
+
+// eventtypeOption allows management of the mutation configuration using functional options.
+type eventtypeOption func(*EventTypeMutation)
+
+// newEventTypeMutation creates new mutation for the EventType entity.
+func newEventTypeMutation(c config, op Op, opts ...eventtypeOption) *EventTypeMutation {
+	m := &EventTypeMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeEventType,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withEventTypeID sets the ID field of the mutation.
+func withEventTypeID(id string) eventtypeOption {
+	return func(m *EventTypeMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *EventType
+		)
+		m.oldValue = func(ctx context.Context) (*EventType, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().EventType.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withEventType sets the old EventType of the mutation.
+func withEventType(node *EventType) eventtypeOption {
+	return func(m *EventTypeMutation) {
+		m.oldValue = func(context.Context) (*EventType, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m EventTypeMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m EventTypeMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of EventType entities.
+func (m *EventTypeMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *EventTypeMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *EventTypeMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().EventType.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetName sets the "name" field.
+func (m *EventTypeMutation) SetName(s string) {
+	m.name = &s
+}
+
+// Name returns the value of the "name" field in the mutation.
+func (m *EventTypeMutation) Name() (r string, exists bool) {
+	v := m.name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldName returns the old "name" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldName(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldName: %w", err)
+	}
+	return oldValue.Name, nil
+}
+
+// ResetName resets all changes to the "name" field.
+func (m *EventTypeMutation) ResetName() {
+	m.name = nil
+}
+
+// SetDescription sets the "description" field.
+func (m *EventTypeMutation) SetDescription(s string) {
+	m.description = &s
+}
+
+// Description returns the value of the "description" field in the mutation.
+func (m *EventTypeMutation) Description() (r string, exists bool) {
+	v := m.description
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDescription returns the old "description" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldDescription(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDescription is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDescription requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDescription: %w", err)
+	}
+	return oldValue.Description, nil
+}
+
+// ResetDescription resets all changes to the "description" field.
+func (m *EventTypeMutation) ResetDescription() {
+	m.description = nil
+}
+
+// SetSchema sets the "schema" field.
+func (m *EventTypeMutation) SetSchema(b []byte) {
+	m.schema = &b
+}
+
+// Schema returns the value of the "schema" field in the mutation.
+func (m *EventTypeMutation) Schema() (r []byte, exists bool) {
+	v := m.schema
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSchema returns the old "schema" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldSchema(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSchema is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSchema requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSchema: %w", err)
+	}
+	return oldValue.Schema, nil
+}
+
+// ResetSchema resets all changes to the "schema" field.
+func (m *EventTypeMutation) ResetSchema() {
+	m.schema = nil
+}
+
+// SetExample sets the "example" field.
+func (m *EventTypeMutation) SetExample(b []byte) {
+	m.example = &b
+}
+
+// Example returns the value of the "example" field in the mutation.
+func (m *EventTypeMutation) Example() (r []byte, exists bool) {
+	v := m.example
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldExample returns the old "example" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldExample(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldExample is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldExample requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldExample: %w", err)
+	}
+	return oldValue.Example, nil
+}
+
+// ResetExample resets all changes to the "example" field.
+func (m *EventTypeMutation) ResetExample() {
+	m.example = nil
+}
+
+// SetDescribed sets the "described" field.
+func (m *EventTypeMutation) SetDescribed(b bool) {
+	m.described = &b
+}
+
+// Described returns the value of the "described" field in the mutation.
+func (m *EventTypeMutation) Described() (r bool, exists bool) {
+	v := m.described
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDescribed returns the old "described" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldDescribed(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDescribed is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDescribed requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDescribed: %w", err)
+	}
+	return oldValue.Described, nil
+}
+
+// ResetDescribed resets all changes to the "described" field.
+func (m *EventTypeMutation) ResetDescribed() {
+	m.described = nil
+}
+
+// SetCommon sets the "common" field.
+func (m *EventTypeMutation) SetCommon(b bool) {
+	m.common = &b
+}
+
+// Common returns the value of the "common" field in the mutation.
+func (m *EventTypeMutation) Common() (r bool, exists bool) {
+	v := m.common
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCommon returns the old "common" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldCommon(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCommon is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCommon requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCommon: %w", err)
+	}
+	return oldValue.Common, nil
+}
+
+// ResetCommon resets all changes to the "common" field.
+func (m *EventTypeMutation) ResetCommon() {
+	m.common = nil
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *EventTypeMutation) SetCreatedAt(c column.Time) {
+	m.created_at = &c
+	m.addcreated_at = nil
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *EventTypeMutation) CreatedAt() (r column.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldCreatedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// AddCreatedAt adds c to the "created_at" field.
+func (m *EventTypeMutation) AddCreatedAt(c column.Time) {
+	if m.addcreated_at != nil {
+		*m.addcreated_at += c
+	} else {
+		m.addcreated_at = &c
+	}
+}
+
+// AddedCreatedAt returns the value that was added to the "created_at" field in this mutation.
+func (m *EventTypeMutation) AddedCreatedAt() (r column.Time, exists bool) {
+	v := m.addcreated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *EventTypeMutation) ResetCreatedAt() {
+	m.created_at = nil
+	m.addcreated_at = nil
+}
+
+// SetUpdatedAt sets the "updated_at" field.
+func (m *EventTypeMutation) SetUpdatedAt(c column.Time) {
+	m.updated_at = &c
+	m.addupdated_at = nil
+}
+
+// UpdatedAt returns the value of the "updated_at" field in the mutation.
+func (m *EventTypeMutation) UpdatedAt() (r column.Time, exists bool) {
+	v := m.updated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldUpdatedAt returns the old "updated_at" field's value of the EventType entity.
+// If the EventType object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *EventTypeMutation) OldUpdatedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldUpdatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldUpdatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldUpdatedAt: %w", err)
+	}
+	return oldValue.UpdatedAt, nil
+}
+
+// AddUpdatedAt adds c to the "updated_at" field.
+func (m *EventTypeMutation) AddUpdatedAt(c column.Time) {
+	if m.addupdated_at != nil {
+		*m.addupdated_at += c
+	} else {
+		m.addupdated_at = &c
+	}
+}
+
+// AddedUpdatedAt returns the value that was added to the "updated_at" field in this mutation.
+func (m *EventTypeMutation) AddedUpdatedAt() (r column.Time, exists bool) {
+	v := m.addupdated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetUpdatedAt resets all changes to the "updated_at" field.
+func (m *EventTypeMutation) ResetUpdatedAt() {
+	m.updated_at = nil
+	m.addupdated_at = nil
+}
+
+// Where appends a list predicates to the EventTypeMutation builder.
+func (m *EventTypeMutation) Where(ps ...predicate.EventType) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the EventTypeMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *EventTypeMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.EventType, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *EventTypeMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *EventTypeMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (EventType).
+func (m *EventTypeMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *EventTypeMutation) Fields() []string {
+	fields := make([]string, 0, 8)
+	if m.name != nil {
+		fields = append(fields, eventtype.FieldName)
+	}
+	if m.description != nil {
+		fields = append(fields, eventtype.FieldDescription)
+	}
+	if m.schema != nil {
+		fields = append(fields, eventtype.FieldSchema)
+	}
+	if m.example != nil {
+		fields = append(fields, eventtype.FieldExample)
+	}
+	if m.described != nil {
+		fields = append(fields, eventtype.FieldDescribed)
+	}
+	if m.common != nil {
+		fields = append(fields, eventtype.FieldCommon)
+	}
+	if m.created_at != nil {
+		fields = append(fields, eventtype.FieldCreatedAt)
+	}
+	if m.updated_at != nil {
+		fields = append(fields, eventtype.FieldUpdatedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *EventTypeMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case eventtype.FieldName:
+		return m.Name()
+	case eventtype.FieldDescription:
+		return m.Description()
+	case eventtype.FieldSchema:
+		return m.Schema()
+	case eventtype.FieldExample:
+		return m.Example()
+	case eventtype.FieldDescribed:
+		return m.Described()
+	case eventtype.FieldCommon:
+		return m.Common()
+	case eventtype.FieldCreatedAt:
+		return m.CreatedAt()
+	case eventtype.FieldUpdatedAt:
+		return m.UpdatedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *EventTypeMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case eventtype.FieldName:
+		return m.OldName(ctx)
+	case eventtype.FieldDescription:
+		return m.OldDescription(ctx)
+	case eventtype.FieldSchema:
+		return m.OldSchema(ctx)
+	case eventtype.FieldExample:
+		return m.OldExample(ctx)
+	case eventtype.FieldDescribed:
+		return m.OldDescribed(ctx)
+	case eventtype.FieldCommon:
+		return m.OldCommon(ctx)
+	case eventtype.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	case eventtype.FieldUpdatedAt:
+		return m.OldUpdatedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown EventType field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *EventTypeMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case eventtype.FieldName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetName(v)
+		return nil
+	case eventtype.FieldDescription:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDescription(v)
+		return nil
+	case eventtype.FieldSchema:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSchema(v)
+		return nil
+	case eventtype.FieldExample:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetExample(v)
+		return nil
+	case eventtype.FieldDescribed:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDescribed(v)
+		return nil
+	case eventtype.FieldCommon:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCommon(v)
+		return nil
+	case eventtype.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	case eventtype.FieldUpdatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetUpdatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown EventType field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *EventTypeMutation) AddedFields() []string {
+	var fields []string
+	if m.addcreated_at != nil {
+		fields = append(fields, eventtype.FieldCreatedAt)
+	}
+	if m.addupdated_at != nil {
+		fields = append(fields, eventtype.FieldUpdatedAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *EventTypeMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case eventtype.FieldCreatedAt:
+		return m.AddedCreatedAt()
+	case eventtype.FieldUpdatedAt:
+		return m.AddedUpdatedAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *EventTypeMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case eventtype.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCreatedAt(v)
+		return nil
+	case eventtype.FieldUpdatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddUpdatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown EventType numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *EventTypeMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *EventTypeMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *EventTypeMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown EventType nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *EventTypeMutation) ResetField(name string) error {
+	switch name {
+	case eventtype.FieldName:
+		m.ResetName()
+		return nil
+	case eventtype.FieldDescription:
+		m.ResetDescription()
+		return nil
+	case eventtype.FieldSchema:
+		m.ResetSchema()
+		return nil
+	case eventtype.FieldExample:
+		m.ResetExample()
+		return nil
+	case eventtype.FieldDescribed:
+		m.ResetDescribed()
+		return nil
+	case eventtype.FieldCommon:
+		m.ResetCommon()
+		return nil
+	case eventtype.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	case eventtype.FieldUpdatedAt:
+		m.ResetUpdatedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown EventType field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *EventTypeMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *EventTypeMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *EventTypeMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *EventTypeMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *EventTypeMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *EventTypeMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *EventTypeMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown EventType unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *EventTypeMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown EventType edge %s", name)
+}
+
+// FetchMutation represents an operation that mutates the Fetch nodes in the graph.
+type FetchMutation struct {
+	config
+	op                 Op
+	typ                string
+	id                 *string
+	progress           *[]byte
+	last_at            *column.Time
+	addlast_at         *column.Time
+	next_at            *column.Time
+	addnext_at         *column.Time
+	error              *string
+	fetched_count      *int
+	addfetched_count   *int
+	recovered_count    *int
+	addrecovered_count *int
+	told_count         *int
+	addtold_count      *int
+	asked_at           *column.Time
+	addasked_at        *column.Time
+	lease_token        *string
+	lease_until        *column.Time
+	addlease_until     *column.Time
+	clearedFields      map[string]struct{}
+	done               bool
+	oldValue           func(context.Context) (*Fetch, error)
+	predicates         []predicate.Fetch
+}
+
+var _ ent.Mutation = (*FetchMutation)(nil)
+
+// fetchOption allows management of the mutation configuration using functional options.
+type fetchOption func(*FetchMutation)
+
+// newFetchMutation creates new mutation for the Fetch entity.
+func newFetchMutation(c config, op Op, opts ...fetchOption) *FetchMutation {
+	m := &FetchMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeFetch,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withFetchID sets the ID field of the mutation.
+func withFetchID(id string) fetchOption {
+	return func(m *FetchMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Fetch
+		)
+		m.oldValue = func(ctx context.Context) (*Fetch, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Fetch.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withFetch sets the old Fetch of the mutation.
+func withFetch(node *Fetch) fetchOption {
+	return func(m *FetchMutation) {
+		m.oldValue = func(context.Context) (*Fetch, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m FetchMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m FetchMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Fetch entities.
+func (m *FetchMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *FetchMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *FetchMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Fetch.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetProgress sets the "progress" field.
+func (m *FetchMutation) SetProgress(b []byte) {
+	m.progress = &b
+}
+
+// Progress returns the value of the "progress" field in the mutation.
+func (m *FetchMutation) Progress() (r []byte, exists bool) {
+	v := m.progress
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldProgress returns the old "progress" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldProgress(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldProgress is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldProgress requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldProgress: %w", err)
+	}
+	return oldValue.Progress, nil
+}
+
+// ResetProgress resets all changes to the "progress" field.
+func (m *FetchMutation) ResetProgress() {
+	m.progress = nil
+}
+
+// SetLastAt sets the "last_at" field.
+func (m *FetchMutation) SetLastAt(c column.Time) {
+	m.last_at = &c
+	m.addlast_at = nil
+}
+
+// LastAt returns the value of the "last_at" field in the mutation.
+func (m *FetchMutation) LastAt() (r column.Time, exists bool) {
+	v := m.last_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLastAt returns the old "last_at" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldLastAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLastAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLastAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLastAt: %w", err)
+	}
+	return oldValue.LastAt, nil
+}
+
+// AddLastAt adds c to the "last_at" field.
+func (m *FetchMutation) AddLastAt(c column.Time) {
+	if m.addlast_at != nil {
+		*m.addlast_at += c
+	} else {
+		m.addlast_at = &c
+	}
+}
+
+// AddedLastAt returns the value that was added to the "last_at" field in this mutation.
+func (m *FetchMutation) AddedLastAt() (r column.Time, exists bool) {
+	v := m.addlast_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetLastAt resets all changes to the "last_at" field.
+func (m *FetchMutation) ResetLastAt() {
+	m.last_at = nil
+	m.addlast_at = nil
+}
+
+// SetNextAt sets the "next_at" field.
+func (m *FetchMutation) SetNextAt(c column.Time) {
+	m.next_at = &c
+	m.addnext_at = nil
+}
+
+// NextAt returns the value of the "next_at" field in the mutation.
+func (m *FetchMutation) NextAt() (r column.Time, exists bool) {
+	v := m.next_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNextAt returns the old "next_at" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldNextAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNextAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNextAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNextAt: %w", err)
+	}
+	return oldValue.NextAt, nil
+}
+
+// AddNextAt adds c to the "next_at" field.
+func (m *FetchMutation) AddNextAt(c column.Time) {
+	if m.addnext_at != nil {
+		*m.addnext_at += c
+	} else {
+		m.addnext_at = &c
+	}
+}
+
+// AddedNextAt returns the value that was added to the "next_at" field in this mutation.
+func (m *FetchMutation) AddedNextAt() (r column.Time, exists bool) {
+	v := m.addnext_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetNextAt resets all changes to the "next_at" field.
+func (m *FetchMutation) ResetNextAt() {
+	m.next_at = nil
+	m.addnext_at = nil
+}
+
+// SetError sets the "error" field.
+func (m *FetchMutation) SetError(s string) {
+	m.error = &s
+}
+
+// Error returns the value of the "error" field in the mutation.
+func (m *FetchMutation) Error() (r string, exists bool) {
+	v := m.error
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldError returns the old "error" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldError(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldError is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldError requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldError: %w", err)
+	}
+	return oldValue.Error, nil
+}
+
+// ResetError resets all changes to the "error" field.
+func (m *FetchMutation) ResetError() {
+	m.error = nil
+}
+
+// SetFetchedCount sets the "fetched_count" field.
+func (m *FetchMutation) SetFetchedCount(i int) {
+	m.fetched_count = &i
+	m.addfetched_count = nil
+}
+
+// FetchedCount returns the value of the "fetched_count" field in the mutation.
+func (m *FetchMutation) FetchedCount() (r int, exists bool) {
+	v := m.fetched_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFetchedCount returns the old "fetched_count" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldFetchedCount(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFetchedCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFetchedCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFetchedCount: %w", err)
+	}
+	return oldValue.FetchedCount, nil
+}
+
+// AddFetchedCount adds i to the "fetched_count" field.
+func (m *FetchMutation) AddFetchedCount(i int) {
+	if m.addfetched_count != nil {
+		*m.addfetched_count += i
+	} else {
+		m.addfetched_count = &i
+	}
+}
+
+// AddedFetchedCount returns the value that was added to the "fetched_count" field in this mutation.
+func (m *FetchMutation) AddedFetchedCount() (r int, exists bool) {
+	v := m.addfetched_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFetchedCount resets all changes to the "fetched_count" field.
+func (m *FetchMutation) ResetFetchedCount() {
+	m.fetched_count = nil
+	m.addfetched_count = nil
+}
+
+// SetRecoveredCount sets the "recovered_count" field.
+func (m *FetchMutation) SetRecoveredCount(i int) {
+	m.recovered_count = &i
+	m.addrecovered_count = nil
+}
+
+// RecoveredCount returns the value of the "recovered_count" field in the mutation.
+func (m *FetchMutation) RecoveredCount() (r int, exists bool) {
+	v := m.recovered_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRecoveredCount returns the old "recovered_count" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldRecoveredCount(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRecoveredCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRecoveredCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRecoveredCount: %w", err)
+	}
+	return oldValue.RecoveredCount, nil
+}
+
+// AddRecoveredCount adds i to the "recovered_count" field.
+func (m *FetchMutation) AddRecoveredCount(i int) {
+	if m.addrecovered_count != nil {
+		*m.addrecovered_count += i
+	} else {
+		m.addrecovered_count = &i
+	}
+}
+
+// AddedRecoveredCount returns the value that was added to the "recovered_count" field in this mutation.
+func (m *FetchMutation) AddedRecoveredCount() (r int, exists bool) {
+	v := m.addrecovered_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRecoveredCount resets all changes to the "recovered_count" field.
+func (m *FetchMutation) ResetRecoveredCount() {
+	m.recovered_count = nil
+	m.addrecovered_count = nil
+}
+
+// SetToldCount sets the "told_count" field.
+func (m *FetchMutation) SetToldCount(i int) {
+	m.told_count = &i
+	m.addtold_count = nil
+}
+
+// ToldCount returns the value of the "told_count" field in the mutation.
+func (m *FetchMutation) ToldCount() (r int, exists bool) {
+	v := m.told_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldToldCount returns the old "told_count" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldToldCount(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldToldCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldToldCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldToldCount: %w", err)
+	}
+	return oldValue.ToldCount, nil
+}
+
+// AddToldCount adds i to the "told_count" field.
+func (m *FetchMutation) AddToldCount(i int) {
+	if m.addtold_count != nil {
+		*m.addtold_count += i
+	} else {
+		m.addtold_count = &i
+	}
+}
+
+// AddedToldCount returns the value that was added to the "told_count" field in this mutation.
+func (m *FetchMutation) AddedToldCount() (r int, exists bool) {
+	v := m.addtold_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetToldCount resets all changes to the "told_count" field.
+func (m *FetchMutation) ResetToldCount() {
+	m.told_count = nil
+	m.addtold_count = nil
+}
+
+// SetAskedAt sets the "asked_at" field.
+func (m *FetchMutation) SetAskedAt(c column.Time) {
+	m.asked_at = &c
+	m.addasked_at = nil
+}
+
+// AskedAt returns the value of the "asked_at" field in the mutation.
+func (m *FetchMutation) AskedAt() (r column.Time, exists bool) {
+	v := m.asked_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAskedAt returns the old "asked_at" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldAskedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAskedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAskedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAskedAt: %w", err)
+	}
+	return oldValue.AskedAt, nil
+}
+
+// AddAskedAt adds c to the "asked_at" field.
+func (m *FetchMutation) AddAskedAt(c column.Time) {
+	if m.addasked_at != nil {
+		*m.addasked_at += c
+	} else {
+		m.addasked_at = &c
+	}
+}
+
+// AddedAskedAt returns the value that was added to the "asked_at" field in this mutation.
+func (m *FetchMutation) AddedAskedAt() (r column.Time, exists bool) {
+	v := m.addasked_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetAskedAt resets all changes to the "asked_at" field.
+func (m *FetchMutation) ResetAskedAt() {
+	m.asked_at = nil
+	m.addasked_at = nil
+}
+
+// SetLeaseToken sets the "lease_token" field.
+func (m *FetchMutation) SetLeaseToken(s string) {
+	m.lease_token = &s
+}
+
+// LeaseToken returns the value of the "lease_token" field in the mutation.
+func (m *FetchMutation) LeaseToken() (r string, exists bool) {
+	v := m.lease_token
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseToken returns the old "lease_token" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldLeaseToken(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseToken is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseToken requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseToken: %w", err)
+	}
+	return oldValue.LeaseToken, nil
+}
+
+// ResetLeaseToken resets all changes to the "lease_token" field.
+func (m *FetchMutation) ResetLeaseToken() {
+	m.lease_token = nil
+}
+
+// SetLeaseUntil sets the "lease_until" field.
+func (m *FetchMutation) SetLeaseUntil(c column.Time) {
+	m.lease_until = &c
+	m.addlease_until = nil
+}
+
+// LeaseUntil returns the value of the "lease_until" field in the mutation.
+func (m *FetchMutation) LeaseUntil() (r column.Time, exists bool) {
+	v := m.lease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseUntil returns the old "lease_until" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldLeaseUntil(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseUntil: %w", err)
+	}
+	return oldValue.LeaseUntil, nil
+}
+
+// AddLeaseUntil adds c to the "lease_until" field.
+func (m *FetchMutation) AddLeaseUntil(c column.Time) {
+	if m.addlease_until != nil {
+		*m.addlease_until += c
+	} else {
+		m.addlease_until = &c
+	}
+}
+
+// AddedLeaseUntil returns the value that was added to the "lease_until" field in this mutation.
+func (m *FetchMutation) AddedLeaseUntil() (r column.Time, exists bool) {
+	v := m.addlease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetLeaseUntil resets all changes to the "lease_until" field.
+func (m *FetchMutation) ResetLeaseUntil() {
+	m.lease_until = nil
+	m.addlease_until = nil
+}
+
+// Where appends a list predicates to the FetchMutation builder.
+func (m *FetchMutation) Where(ps ...predicate.Fetch) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the FetchMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *FetchMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Fetch, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *FetchMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *FetchMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Fetch).
+func (m *FetchMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *FetchMutation) Fields() []string {
+	fields := make([]string, 0, 10)
+	if m.progress != nil {
+		fields = append(fields, fetch.FieldProgress)
+	}
+	if m.last_at != nil {
+		fields = append(fields, fetch.FieldLastAt)
+	}
+	if m.next_at != nil {
+		fields = append(fields, fetch.FieldNextAt)
+	}
+	if m.error != nil {
+		fields = append(fields, fetch.FieldError)
+	}
+	if m.fetched_count != nil {
+		fields = append(fields, fetch.FieldFetchedCount)
+	}
+	if m.recovered_count != nil {
+		fields = append(fields, fetch.FieldRecoveredCount)
+	}
+	if m.told_count != nil {
+		fields = append(fields, fetch.FieldToldCount)
+	}
+	if m.asked_at != nil {
+		fields = append(fields, fetch.FieldAskedAt)
+	}
+	if m.lease_token != nil {
+		fields = append(fields, fetch.FieldLeaseToken)
+	}
+	if m.lease_until != nil {
+		fields = append(fields, fetch.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *FetchMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case fetch.FieldProgress:
+		return m.Progress()
+	case fetch.FieldLastAt:
+		return m.LastAt()
+	case fetch.FieldNextAt:
+		return m.NextAt()
+	case fetch.FieldError:
+		return m.Error()
+	case fetch.FieldFetchedCount:
+		return m.FetchedCount()
+	case fetch.FieldRecoveredCount:
+		return m.RecoveredCount()
+	case fetch.FieldToldCount:
+		return m.ToldCount()
+	case fetch.FieldAskedAt:
+		return m.AskedAt()
+	case fetch.FieldLeaseToken:
+		return m.LeaseToken()
+	case fetch.FieldLeaseUntil:
+		return m.LeaseUntil()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *FetchMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case fetch.FieldProgress:
+		return m.OldProgress(ctx)
+	case fetch.FieldLastAt:
+		return m.OldLastAt(ctx)
+	case fetch.FieldNextAt:
+		return m.OldNextAt(ctx)
+	case fetch.FieldError:
+		return m.OldError(ctx)
+	case fetch.FieldFetchedCount:
+		return m.OldFetchedCount(ctx)
+	case fetch.FieldRecoveredCount:
+		return m.OldRecoveredCount(ctx)
+	case fetch.FieldToldCount:
+		return m.OldToldCount(ctx)
+	case fetch.FieldAskedAt:
+		return m.OldAskedAt(ctx)
+	case fetch.FieldLeaseToken:
+		return m.OldLeaseToken(ctx)
+	case fetch.FieldLeaseUntil:
+		return m.OldLeaseUntil(ctx)
+	}
+	return nil, fmt.Errorf("unknown Fetch field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *FetchMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case fetch.FieldProgress:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetProgress(v)
+		return nil
+	case fetch.FieldLastAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLastAt(v)
+		return nil
+	case fetch.FieldNextAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNextAt(v)
+		return nil
+	case fetch.FieldError:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetError(v)
+		return nil
+	case fetch.FieldFetchedCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFetchedCount(v)
+		return nil
+	case fetch.FieldRecoveredCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRecoveredCount(v)
+		return nil
+	case fetch.FieldToldCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetToldCount(v)
+		return nil
+	case fetch.FieldAskedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAskedAt(v)
+		return nil
+	case fetch.FieldLeaseToken:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseToken(v)
+		return nil
+	case fetch.FieldLeaseUntil:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseUntil(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Fetch field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *FetchMutation) AddedFields() []string {
+	var fields []string
+	if m.addlast_at != nil {
+		fields = append(fields, fetch.FieldLastAt)
+	}
+	if m.addnext_at != nil {
+		fields = append(fields, fetch.FieldNextAt)
+	}
+	if m.addfetched_count != nil {
+		fields = append(fields, fetch.FieldFetchedCount)
+	}
+	if m.addrecovered_count != nil {
+		fields = append(fields, fetch.FieldRecoveredCount)
+	}
+	if m.addtold_count != nil {
+		fields = append(fields, fetch.FieldToldCount)
+	}
+	if m.addasked_at != nil {
+		fields = append(fields, fetch.FieldAskedAt)
+	}
+	if m.addlease_until != nil {
+		fields = append(fields, fetch.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *FetchMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case fetch.FieldLastAt:
+		return m.AddedLastAt()
+	case fetch.FieldNextAt:
+		return m.AddedNextAt()
+	case fetch.FieldFetchedCount:
+		return m.AddedFetchedCount()
+	case fetch.FieldRecoveredCount:
+		return m.AddedRecoveredCount()
+	case fetch.FieldToldCount:
+		return m.AddedToldCount()
+	case fetch.FieldAskedAt:
+		return m.AddedAskedAt()
+	case fetch.FieldLeaseUntil:
+		return m.AddedLeaseUntil()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *FetchMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case fetch.FieldLastAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddLastAt(v)
+		return nil
+	case fetch.FieldNextAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddNextAt(v)
+		return nil
+	case fetch.FieldFetchedCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFetchedCount(v)
+		return nil
+	case fetch.FieldRecoveredCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRecoveredCount(v)
+		return nil
+	case fetch.FieldToldCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddToldCount(v)
+		return nil
+	case fetch.FieldAskedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddAskedAt(v)
+		return nil
+	case fetch.FieldLeaseUntil:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddLeaseUntil(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Fetch numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *FetchMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *FetchMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *FetchMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Fetch nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *FetchMutation) ResetField(name string) error {
+	switch name {
+	case fetch.FieldProgress:
+		m.ResetProgress()
+		return nil
+	case fetch.FieldLastAt:
+		m.ResetLastAt()
+		return nil
+	case fetch.FieldNextAt:
+		m.ResetNextAt()
+		return nil
+	case fetch.FieldError:
+		m.ResetError()
+		return nil
+	case fetch.FieldFetchedCount:
+		m.ResetFetchedCount()
+		return nil
+	case fetch.FieldRecoveredCount:
+		m.ResetRecoveredCount()
+		return nil
+	case fetch.FieldToldCount:
+		m.ResetToldCount()
+		return nil
+	case fetch.FieldAskedAt:
+		m.ResetAskedAt()
+		return nil
+	case fetch.FieldLeaseToken:
+		m.ResetLeaseToken()
+		return nil
+	case fetch.FieldLeaseUntil:
+		m.ResetLeaseUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown Fetch field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *FetchMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *FetchMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *FetchMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *FetchMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *FetchMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *FetchMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *FetchMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Fetch unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *FetchMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Fetch edge %s", name)
+}
+
+// LearnHeadMutation represents an operation that mutates the LearnHead nodes in the graph.
+type LearnHeadMutation struct {
+	config
+	op             Op
+	typ            string
+	id             *int64
+	position       *int64
+	addposition    *int64
+	captured_at    *column.Time
+	addcaptured_at *column.Time
+	watched_at     *column.Time
+	addwatched_at  *column.Time
+	lease_token    *string
+	lease_until    *column.Time
+	addlease_until *column.Time
+	clearedFields  map[string]struct{}
+	done           bool
+	oldValue       func(context.Context) (*LearnHead, error)
+	predicates     []predicate.LearnHead
+}
+
+var _ ent.Mutation = (*LearnHeadMutation)(nil)
+
+// learnheadOption allows management of the mutation configuration using functional options.
+type learnheadOption func(*LearnHeadMutation)
+
+// newLearnHeadMutation creates new mutation for the LearnHead entity.
+func newLearnHeadMutation(c config, op Op, opts ...learnheadOption) *LearnHeadMutation {
+	m := &LearnHeadMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeLearnHead,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withLearnHeadID sets the ID field of the mutation.
+func withLearnHeadID(id int64) learnheadOption {
+	return func(m *LearnHeadMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *LearnHead
+		)
+		m.oldValue = func(ctx context.Context) (*LearnHead, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().LearnHead.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withLearnHead sets the old LearnHead of the mutation.
+func withLearnHead(node *LearnHead) learnheadOption {
+	return func(m *LearnHeadMutation) {
+		m.oldValue = func(context.Context) (*LearnHead, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m LearnHeadMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m LearnHeadMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of LearnHead entities.
+func (m *LearnHeadMutation) SetID(id int64) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *LearnHeadMutation) ID() (id int64, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *LearnHeadMutation) IDs(ctx context.Context) ([]int64, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int64{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().LearnHead.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetPosition sets the "position" field.
+func (m *LearnHeadMutation) SetPosition(i int64) {
+	m.position = &i
+	m.addposition = nil
+}
+
+// Position returns the value of the "position" field in the mutation.
+func (m *LearnHeadMutation) Position() (r int64, exists bool) {
+	v := m.position
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPosition returns the old "position" field's value of the LearnHead entity.
+// If the LearnHead object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LearnHeadMutation) OldPosition(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPosition is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPosition requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPosition: %w", err)
+	}
+	return oldValue.Position, nil
+}
+
+// AddPosition adds i to the "position" field.
+func (m *LearnHeadMutation) AddPosition(i int64) {
+	if m.addposition != nil {
+		*m.addposition += i
+	} else {
+		m.addposition = &i
+	}
+}
+
+// AddedPosition returns the value that was added to the "position" field in this mutation.
+func (m *LearnHeadMutation) AddedPosition() (r int64, exists bool) {
+	v := m.addposition
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetPosition resets all changes to the "position" field.
+func (m *LearnHeadMutation) ResetPosition() {
+	m.position = nil
+	m.addposition = nil
+}
+
+// SetCapturedAt sets the "captured_at" field.
+func (m *LearnHeadMutation) SetCapturedAt(c column.Time) {
+	m.captured_at = &c
+	m.addcaptured_at = nil
+}
+
+// CapturedAt returns the value of the "captured_at" field in the mutation.
+func (m *LearnHeadMutation) CapturedAt() (r column.Time, exists bool) {
+	v := m.captured_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCapturedAt returns the old "captured_at" field's value of the LearnHead entity.
+// If the LearnHead object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LearnHeadMutation) OldCapturedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCapturedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCapturedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCapturedAt: %w", err)
+	}
+	return oldValue.CapturedAt, nil
+}
+
+// AddCapturedAt adds c to the "captured_at" field.
+func (m *LearnHeadMutation) AddCapturedAt(c column.Time) {
+	if m.addcaptured_at != nil {
+		*m.addcaptured_at += c
+	} else {
+		m.addcaptured_at = &c
+	}
+}
+
+// AddedCapturedAt returns the value that was added to the "captured_at" field in this mutation.
+func (m *LearnHeadMutation) AddedCapturedAt() (r column.Time, exists bool) {
+	v := m.addcaptured_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCapturedAt resets all changes to the "captured_at" field.
+func (m *LearnHeadMutation) ResetCapturedAt() {
+	m.captured_at = nil
+	m.addcaptured_at = nil
+}
+
+// SetWatchedAt sets the "watched_at" field.
+func (m *LearnHeadMutation) SetWatchedAt(c column.Time) {
+	m.watched_at = &c
+	m.addwatched_at = nil
+}
+
+// WatchedAt returns the value of the "watched_at" field in the mutation.
+func (m *LearnHeadMutation) WatchedAt() (r column.Time, exists bool) {
+	v := m.watched_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWatchedAt returns the old "watched_at" field's value of the LearnHead entity.
+// If the LearnHead object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LearnHeadMutation) OldWatchedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWatchedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWatchedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWatchedAt: %w", err)
+	}
+	return oldValue.WatchedAt, nil
+}
+
+// AddWatchedAt adds c to the "watched_at" field.
+func (m *LearnHeadMutation) AddWatchedAt(c column.Time) {
+	if m.addwatched_at != nil {
+		*m.addwatched_at += c
+	} else {
+		m.addwatched_at = &c
+	}
+}
+
+// AddedWatchedAt returns the value that was added to the "watched_at" field in this mutation.
+func (m *LearnHeadMutation) AddedWatchedAt() (r column.Time, exists bool) {
+	v := m.addwatched_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetWatchedAt resets all changes to the "watched_at" field.
+func (m *LearnHeadMutation) ResetWatchedAt() {
+	m.watched_at = nil
+	m.addwatched_at = nil
+}
+
+// SetLeaseToken sets the "lease_token" field.
+func (m *LearnHeadMutation) SetLeaseToken(s string) {
+	m.lease_token = &s
+}
+
+// LeaseToken returns the value of the "lease_token" field in the mutation.
+func (m *LearnHeadMutation) LeaseToken() (r string, exists bool) {
+	v := m.lease_token
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseToken returns the old "lease_token" field's value of the LearnHead entity.
+// If the LearnHead object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LearnHeadMutation) OldLeaseToken(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseToken is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseToken requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseToken: %w", err)
+	}
+	return oldValue.LeaseToken, nil
+}
+
+// ResetLeaseToken resets all changes to the "lease_token" field.
+func (m *LearnHeadMutation) ResetLeaseToken() {
+	m.lease_token = nil
+}
+
+// SetLeaseUntil sets the "lease_until" field.
+func (m *LearnHeadMutation) SetLeaseUntil(c column.Time) {
+	m.lease_until = &c
+	m.addlease_until = nil
+}
+
+// LeaseUntil returns the value of the "lease_until" field in the mutation.
+func (m *LearnHeadMutation) LeaseUntil() (r column.Time, exists bool) {
+	v := m.lease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseUntil returns the old "lease_until" field's value of the LearnHead entity.
+// If the LearnHead object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LearnHeadMutation) OldLeaseUntil(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseUntil: %w", err)
+	}
+	return oldValue.LeaseUntil, nil
+}
+
+// AddLeaseUntil adds c to the "lease_until" field.
+func (m *LearnHeadMutation) AddLeaseUntil(c column.Time) {
+	if m.addlease_until != nil {
+		*m.addlease_until += c
+	} else {
+		m.addlease_until = &c
+	}
+}
+
+// AddedLeaseUntil returns the value that was added to the "lease_until" field in this mutation.
+func (m *LearnHeadMutation) AddedLeaseUntil() (r column.Time, exists bool) {
+	v := m.addlease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetLeaseUntil resets all changes to the "lease_until" field.
+func (m *LearnHeadMutation) ResetLeaseUntil() {
+	m.lease_until = nil
+	m.addlease_until = nil
+}
+
+// Where appends a list predicates to the LearnHeadMutation builder.
+func (m *LearnHeadMutation) Where(ps ...predicate.LearnHead) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the LearnHeadMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *LearnHeadMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.LearnHead, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *LearnHeadMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *LearnHeadMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (LearnHead).
+func (m *LearnHeadMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *LearnHeadMutation) Fields() []string {
+	fields := make([]string, 0, 5)
+	if m.position != nil {
+		fields = append(fields, learnhead.FieldPosition)
+	}
+	if m.captured_at != nil {
+		fields = append(fields, learnhead.FieldCapturedAt)
+	}
+	if m.watched_at != nil {
+		fields = append(fields, learnhead.FieldWatchedAt)
+	}
+	if m.lease_token != nil {
+		fields = append(fields, learnhead.FieldLeaseToken)
+	}
+	if m.lease_until != nil {
+		fields = append(fields, learnhead.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *LearnHeadMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case learnhead.FieldPosition:
+		return m.Position()
+	case learnhead.FieldCapturedAt:
+		return m.CapturedAt()
+	case learnhead.FieldWatchedAt:
+		return m.WatchedAt()
+	case learnhead.FieldLeaseToken:
+		return m.LeaseToken()
+	case learnhead.FieldLeaseUntil:
+		return m.LeaseUntil()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *LearnHeadMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case learnhead.FieldPosition:
+		return m.OldPosition(ctx)
+	case learnhead.FieldCapturedAt:
+		return m.OldCapturedAt(ctx)
+	case learnhead.FieldWatchedAt:
+		return m.OldWatchedAt(ctx)
+	case learnhead.FieldLeaseToken:
+		return m.OldLeaseToken(ctx)
+	case learnhead.FieldLeaseUntil:
+		return m.OldLeaseUntil(ctx)
+	}
+	return nil, fmt.Errorf("unknown LearnHead field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *LearnHeadMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case learnhead.FieldPosition:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPosition(v)
+		return nil
+	case learnhead.FieldCapturedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCapturedAt(v)
+		return nil
+	case learnhead.FieldWatchedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWatchedAt(v)
+		return nil
+	case learnhead.FieldLeaseToken:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseToken(v)
+		return nil
+	case learnhead.FieldLeaseUntil:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseUntil(v)
+		return nil
+	}
+	return fmt.Errorf("unknown LearnHead field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *LearnHeadMutation) AddedFields() []string {
+	var fields []string
+	if m.addposition != nil {
+		fields = append(fields, learnhead.FieldPosition)
+	}
+	if m.addcaptured_at != nil {
+		fields = append(fields, learnhead.FieldCapturedAt)
+	}
+	if m.addwatched_at != nil {
+		fields = append(fields, learnhead.FieldWatchedAt)
+	}
+	if m.addlease_until != nil {
+		fields = append(fields, learnhead.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *LearnHeadMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case learnhead.FieldPosition:
+		return m.AddedPosition()
+	case learnhead.FieldCapturedAt:
+		return m.AddedCapturedAt()
+	case learnhead.FieldWatchedAt:
+		return m.AddedWatchedAt()
+	case learnhead.FieldLeaseUntil:
+		return m.AddedLeaseUntil()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *LearnHeadMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case learnhead.FieldPosition:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddPosition(v)
+		return nil
+	case learnhead.FieldCapturedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCapturedAt(v)
+		return nil
+	case learnhead.FieldWatchedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddWatchedAt(v)
+		return nil
+	case learnhead.FieldLeaseUntil:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddLeaseUntil(v)
+		return nil
+	}
+	return fmt.Errorf("unknown LearnHead numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *LearnHeadMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *LearnHeadMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *LearnHeadMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown LearnHead nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *LearnHeadMutation) ResetField(name string) error {
+	switch name {
+	case learnhead.FieldPosition:
+		m.ResetPosition()
+		return nil
+	case learnhead.FieldCapturedAt:
+		m.ResetCapturedAt()
+		return nil
+	case learnhead.FieldWatchedAt:
+		m.ResetWatchedAt()
+		return nil
+	case learnhead.FieldLeaseToken:
+		m.ResetLeaseToken()
+		return nil
+	case learnhead.FieldLeaseUntil:
+		m.ResetLeaseUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown LearnHead field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *LearnHeadMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *LearnHeadMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *LearnHeadMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *LearnHeadMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *LearnHeadMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *LearnHeadMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *LearnHeadMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown LearnHead unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *LearnHeadMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown LearnHead edge %s", name)
+}
+
 // LogHeadMutation represents an operation that mutates the LogHead nodes in the graph.
 type LogHeadMutation struct {
 	config
@@ -6898,6 +12980,8 @@ type LogHeadMutation struct {
 	id                 *int64
 	sequence           *int64
 	addsequence        *int64
+	change_sequence    *int64
+	addchange_sequence *int64
 	config_revision    *int64
 	addconfig_revision *int64
 	epoch              *string
@@ -7067,6 +13151,62 @@ func (m *LogHeadMutation) ResetSequence() {
 	m.addsequence = nil
 }
 
+// SetChangeSequence sets the "change_sequence" field.
+func (m *LogHeadMutation) SetChangeSequence(i int64) {
+	m.change_sequence = &i
+	m.addchange_sequence = nil
+}
+
+// ChangeSequence returns the value of the "change_sequence" field in the mutation.
+func (m *LogHeadMutation) ChangeSequence() (r int64, exists bool) {
+	v := m.change_sequence
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldChangeSequence returns the old "change_sequence" field's value of the LogHead entity.
+// If the LogHead object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LogHeadMutation) OldChangeSequence(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldChangeSequence is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldChangeSequence requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldChangeSequence: %w", err)
+	}
+	return oldValue.ChangeSequence, nil
+}
+
+// AddChangeSequence adds i to the "change_sequence" field.
+func (m *LogHeadMutation) AddChangeSequence(i int64) {
+	if m.addchange_sequence != nil {
+		*m.addchange_sequence += i
+	} else {
+		m.addchange_sequence = &i
+	}
+}
+
+// AddedChangeSequence returns the value that was added to the "change_sequence" field in this mutation.
+func (m *LogHeadMutation) AddedChangeSequence() (r int64, exists bool) {
+	v := m.addchange_sequence
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetChangeSequence resets all changes to the "change_sequence" field.
+func (m *LogHeadMutation) ResetChangeSequence() {
+	m.change_sequence = nil
+	m.addchange_sequence = nil
+}
+
 // SetConfigRevision sets the "config_revision" field.
 func (m *LogHeadMutation) SetConfigRevision(i int64) {
 	m.config_revision = &i
@@ -7193,9 +13333,12 @@ func (m *LogHeadMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *LogHeadMutation) Fields() []string {
-	fields := make([]string, 0, 3)
+	fields := make([]string, 0, 4)
 	if m.sequence != nil {
 		fields = append(fields, loghead.FieldSequence)
+	}
+	if m.change_sequence != nil {
+		fields = append(fields, loghead.FieldChangeSequence)
 	}
 	if m.config_revision != nil {
 		fields = append(fields, loghead.FieldConfigRevision)
@@ -7213,6 +13356,8 @@ func (m *LogHeadMutation) Field(name string) (ent.Value, bool) {
 	switch name {
 	case loghead.FieldSequence:
 		return m.Sequence()
+	case loghead.FieldChangeSequence:
+		return m.ChangeSequence()
 	case loghead.FieldConfigRevision:
 		return m.ConfigRevision()
 	case loghead.FieldEpoch:
@@ -7228,6 +13373,8 @@ func (m *LogHeadMutation) OldField(ctx context.Context, name string) (ent.Value,
 	switch name {
 	case loghead.FieldSequence:
 		return m.OldSequence(ctx)
+	case loghead.FieldChangeSequence:
+		return m.OldChangeSequence(ctx)
 	case loghead.FieldConfigRevision:
 		return m.OldConfigRevision(ctx)
 	case loghead.FieldEpoch:
@@ -7247,6 +13394,13 @@ func (m *LogHeadMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetSequence(v)
+		return nil
+	case loghead.FieldChangeSequence:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetChangeSequence(v)
 		return nil
 	case loghead.FieldConfigRevision:
 		v, ok := value.(int64)
@@ -7273,6 +13427,9 @@ func (m *LogHeadMutation) AddedFields() []string {
 	if m.addsequence != nil {
 		fields = append(fields, loghead.FieldSequence)
 	}
+	if m.addchange_sequence != nil {
+		fields = append(fields, loghead.FieldChangeSequence)
+	}
 	if m.addconfig_revision != nil {
 		fields = append(fields, loghead.FieldConfigRevision)
 	}
@@ -7286,6 +13443,8 @@ func (m *LogHeadMutation) AddedField(name string) (ent.Value, bool) {
 	switch name {
 	case loghead.FieldSequence:
 		return m.AddedSequence()
+	case loghead.FieldChangeSequence:
+		return m.AddedChangeSequence()
 	case loghead.FieldConfigRevision:
 		return m.AddedConfigRevision()
 	}
@@ -7303,6 +13462,13 @@ func (m *LogHeadMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddSequence(v)
+		return nil
+	case loghead.FieldChangeSequence:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddChangeSequence(v)
 		return nil
 	case loghead.FieldConfigRevision:
 		v, ok := value.(int64)
@@ -7340,6 +13506,9 @@ func (m *LogHeadMutation) ResetField(name string) error {
 	switch name {
 	case loghead.FieldSequence:
 		m.ResetSequence()
+		return nil
+	case loghead.FieldChangeSequence:
+		m.ResetChangeSequence()
 		return nil
 	case loghead.FieldConfigRevision:
 		m.ResetConfigRevision()
@@ -7397,6 +13566,1673 @@ func (m *LogHeadMutation) ClearEdge(name string) error {
 // It returns an error if the edge is not defined in the schema.
 func (m *LogHeadMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown LogHead edge %s", name)
+}
+
+// OrderingMarkMutation represents an operation that mutates the OrderingMark nodes in the graph.
+type OrderingMarkMutation struct {
+	config
+	op              Op
+	typ             string
+	id              *string
+	subscription_id *string
+	occurred_at     *column.Time
+	addoccurred_at  *column.Time
+	sequence        *int64
+	addsequence     *int64
+	delivery_id     *string
+	clearedFields   map[string]struct{}
+	done            bool
+	oldValue        func(context.Context) (*OrderingMark, error)
+	predicates      []predicate.OrderingMark
+}
+
+var _ ent.Mutation = (*OrderingMarkMutation)(nil)
+
+// orderingmarkOption allows management of the mutation configuration using functional options.
+type orderingmarkOption func(*OrderingMarkMutation)
+
+// newOrderingMarkMutation creates new mutation for the OrderingMark entity.
+func newOrderingMarkMutation(c config, op Op, opts ...orderingmarkOption) *OrderingMarkMutation {
+	m := &OrderingMarkMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeOrderingMark,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withOrderingMarkID sets the ID field of the mutation.
+func withOrderingMarkID(id string) orderingmarkOption {
+	return func(m *OrderingMarkMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *OrderingMark
+		)
+		m.oldValue = func(ctx context.Context) (*OrderingMark, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().OrderingMark.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withOrderingMark sets the old OrderingMark of the mutation.
+func withOrderingMark(node *OrderingMark) orderingmarkOption {
+	return func(m *OrderingMarkMutation) {
+		m.oldValue = func(context.Context) (*OrderingMark, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m OrderingMarkMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m OrderingMarkMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of OrderingMark entities.
+func (m *OrderingMarkMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *OrderingMarkMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *OrderingMarkMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().OrderingMark.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetSubscriptionID sets the "subscription_id" field.
+func (m *OrderingMarkMutation) SetSubscriptionID(s string) {
+	m.subscription_id = &s
+}
+
+// SubscriptionID returns the value of the "subscription_id" field in the mutation.
+func (m *OrderingMarkMutation) SubscriptionID() (r string, exists bool) {
+	v := m.subscription_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSubscriptionID returns the old "subscription_id" field's value of the OrderingMark entity.
+// If the OrderingMark object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *OrderingMarkMutation) OldSubscriptionID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSubscriptionID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSubscriptionID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSubscriptionID: %w", err)
+	}
+	return oldValue.SubscriptionID, nil
+}
+
+// ResetSubscriptionID resets all changes to the "subscription_id" field.
+func (m *OrderingMarkMutation) ResetSubscriptionID() {
+	m.subscription_id = nil
+}
+
+// SetOccurredAt sets the "occurred_at" field.
+func (m *OrderingMarkMutation) SetOccurredAt(c column.Time) {
+	m.occurred_at = &c
+	m.addoccurred_at = nil
+}
+
+// OccurredAt returns the value of the "occurred_at" field in the mutation.
+func (m *OrderingMarkMutation) OccurredAt() (r column.Time, exists bool) {
+	v := m.occurred_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldOccurredAt returns the old "occurred_at" field's value of the OrderingMark entity.
+// If the OrderingMark object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *OrderingMarkMutation) OldOccurredAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldOccurredAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldOccurredAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldOccurredAt: %w", err)
+	}
+	return oldValue.OccurredAt, nil
+}
+
+// AddOccurredAt adds c to the "occurred_at" field.
+func (m *OrderingMarkMutation) AddOccurredAt(c column.Time) {
+	if m.addoccurred_at != nil {
+		*m.addoccurred_at += c
+	} else {
+		m.addoccurred_at = &c
+	}
+}
+
+// AddedOccurredAt returns the value that was added to the "occurred_at" field in this mutation.
+func (m *OrderingMarkMutation) AddedOccurredAt() (r column.Time, exists bool) {
+	v := m.addoccurred_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetOccurredAt resets all changes to the "occurred_at" field.
+func (m *OrderingMarkMutation) ResetOccurredAt() {
+	m.occurred_at = nil
+	m.addoccurred_at = nil
+}
+
+// SetSequence sets the "sequence" field.
+func (m *OrderingMarkMutation) SetSequence(i int64) {
+	m.sequence = &i
+	m.addsequence = nil
+}
+
+// Sequence returns the value of the "sequence" field in the mutation.
+func (m *OrderingMarkMutation) Sequence() (r int64, exists bool) {
+	v := m.sequence
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSequence returns the old "sequence" field's value of the OrderingMark entity.
+// If the OrderingMark object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *OrderingMarkMutation) OldSequence(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSequence is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSequence requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSequence: %w", err)
+	}
+	return oldValue.Sequence, nil
+}
+
+// AddSequence adds i to the "sequence" field.
+func (m *OrderingMarkMutation) AddSequence(i int64) {
+	if m.addsequence != nil {
+		*m.addsequence += i
+	} else {
+		m.addsequence = &i
+	}
+}
+
+// AddedSequence returns the value that was added to the "sequence" field in this mutation.
+func (m *OrderingMarkMutation) AddedSequence() (r int64, exists bool) {
+	v := m.addsequence
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSequence resets all changes to the "sequence" field.
+func (m *OrderingMarkMutation) ResetSequence() {
+	m.sequence = nil
+	m.addsequence = nil
+}
+
+// SetDeliveryID sets the "delivery_id" field.
+func (m *OrderingMarkMutation) SetDeliveryID(s string) {
+	m.delivery_id = &s
+}
+
+// DeliveryID returns the value of the "delivery_id" field in the mutation.
+func (m *OrderingMarkMutation) DeliveryID() (r string, exists bool) {
+	v := m.delivery_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDeliveryID returns the old "delivery_id" field's value of the OrderingMark entity.
+// If the OrderingMark object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *OrderingMarkMutation) OldDeliveryID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDeliveryID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDeliveryID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDeliveryID: %w", err)
+	}
+	return oldValue.DeliveryID, nil
+}
+
+// ResetDeliveryID resets all changes to the "delivery_id" field.
+func (m *OrderingMarkMutation) ResetDeliveryID() {
+	m.delivery_id = nil
+}
+
+// Where appends a list predicates to the OrderingMarkMutation builder.
+func (m *OrderingMarkMutation) Where(ps ...predicate.OrderingMark) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the OrderingMarkMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *OrderingMarkMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.OrderingMark, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *OrderingMarkMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *OrderingMarkMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (OrderingMark).
+func (m *OrderingMarkMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *OrderingMarkMutation) Fields() []string {
+	fields := make([]string, 0, 4)
+	if m.subscription_id != nil {
+		fields = append(fields, orderingmark.FieldSubscriptionID)
+	}
+	if m.occurred_at != nil {
+		fields = append(fields, orderingmark.FieldOccurredAt)
+	}
+	if m.sequence != nil {
+		fields = append(fields, orderingmark.FieldSequence)
+	}
+	if m.delivery_id != nil {
+		fields = append(fields, orderingmark.FieldDeliveryID)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *OrderingMarkMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case orderingmark.FieldSubscriptionID:
+		return m.SubscriptionID()
+	case orderingmark.FieldOccurredAt:
+		return m.OccurredAt()
+	case orderingmark.FieldSequence:
+		return m.Sequence()
+	case orderingmark.FieldDeliveryID:
+		return m.DeliveryID()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *OrderingMarkMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case orderingmark.FieldSubscriptionID:
+		return m.OldSubscriptionID(ctx)
+	case orderingmark.FieldOccurredAt:
+		return m.OldOccurredAt(ctx)
+	case orderingmark.FieldSequence:
+		return m.OldSequence(ctx)
+	case orderingmark.FieldDeliveryID:
+		return m.OldDeliveryID(ctx)
+	}
+	return nil, fmt.Errorf("unknown OrderingMark field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *OrderingMarkMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case orderingmark.FieldSubscriptionID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSubscriptionID(v)
+		return nil
+	case orderingmark.FieldOccurredAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetOccurredAt(v)
+		return nil
+	case orderingmark.FieldSequence:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSequence(v)
+		return nil
+	case orderingmark.FieldDeliveryID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDeliveryID(v)
+		return nil
+	}
+	return fmt.Errorf("unknown OrderingMark field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *OrderingMarkMutation) AddedFields() []string {
+	var fields []string
+	if m.addoccurred_at != nil {
+		fields = append(fields, orderingmark.FieldOccurredAt)
+	}
+	if m.addsequence != nil {
+		fields = append(fields, orderingmark.FieldSequence)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *OrderingMarkMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case orderingmark.FieldOccurredAt:
+		return m.AddedOccurredAt()
+	case orderingmark.FieldSequence:
+		return m.AddedSequence()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *OrderingMarkMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case orderingmark.FieldOccurredAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddOccurredAt(v)
+		return nil
+	case orderingmark.FieldSequence:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSequence(v)
+		return nil
+	}
+	return fmt.Errorf("unknown OrderingMark numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *OrderingMarkMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *OrderingMarkMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *OrderingMarkMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown OrderingMark nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *OrderingMarkMutation) ResetField(name string) error {
+	switch name {
+	case orderingmark.FieldSubscriptionID:
+		m.ResetSubscriptionID()
+		return nil
+	case orderingmark.FieldOccurredAt:
+		m.ResetOccurredAt()
+		return nil
+	case orderingmark.FieldSequence:
+		m.ResetSequence()
+		return nil
+	case orderingmark.FieldDeliveryID:
+		m.ResetDeliveryID()
+		return nil
+	}
+	return fmt.Errorf("unknown OrderingMark field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *OrderingMarkMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *OrderingMarkMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *OrderingMarkMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *OrderingMarkMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *OrderingMarkMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *OrderingMarkMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *OrderingMarkMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown OrderingMark unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *OrderingMarkMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown OrderingMark edge %s", name)
+}
+
+// PartnerMutation represents an operation that mutates the Partner nodes in the graph.
+type PartnerMutation struct {
+	config
+	op                Op
+	typ               string
+	id                *string
+	created_at        *column.Time
+	addcreated_at     *column.Time
+	updated_at        *column.Time
+	addupdated_at     *column.Time
+	name              *string
+	event_types       *[]string
+	appendevent_types []string
+	clearedFields     map[string]struct{}
+	done              bool
+	oldValue          func(context.Context) (*Partner, error)
+	predicates        []predicate.Partner
+}
+
+var _ ent.Mutation = (*PartnerMutation)(nil)
+
+// partnerOption allows management of the mutation configuration using functional options.
+type partnerOption func(*PartnerMutation)
+
+// newPartnerMutation creates new mutation for the Partner entity.
+func newPartnerMutation(c config, op Op, opts ...partnerOption) *PartnerMutation {
+	m := &PartnerMutation{
+		config:        c,
+		op:            op,
+		typ:           TypePartner,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withPartnerID sets the ID field of the mutation.
+func withPartnerID(id string) partnerOption {
+	return func(m *PartnerMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Partner
+		)
+		m.oldValue = func(ctx context.Context) (*Partner, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Partner.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withPartner sets the old Partner of the mutation.
+func withPartner(node *Partner) partnerOption {
+	return func(m *PartnerMutation) {
+		m.oldValue = func(context.Context) (*Partner, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m PartnerMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m PartnerMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Partner entities.
+func (m *PartnerMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *PartnerMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *PartnerMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Partner.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *PartnerMutation) SetCreatedAt(c column.Time) {
+	m.created_at = &c
+	m.addcreated_at = nil
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *PartnerMutation) CreatedAt() (r column.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the Partner entity.
+// If the Partner object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PartnerMutation) OldCreatedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// AddCreatedAt adds c to the "created_at" field.
+func (m *PartnerMutation) AddCreatedAt(c column.Time) {
+	if m.addcreated_at != nil {
+		*m.addcreated_at += c
+	} else {
+		m.addcreated_at = &c
+	}
+}
+
+// AddedCreatedAt returns the value that was added to the "created_at" field in this mutation.
+func (m *PartnerMutation) AddedCreatedAt() (r column.Time, exists bool) {
+	v := m.addcreated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *PartnerMutation) ResetCreatedAt() {
+	m.created_at = nil
+	m.addcreated_at = nil
+}
+
+// SetUpdatedAt sets the "updated_at" field.
+func (m *PartnerMutation) SetUpdatedAt(c column.Time) {
+	m.updated_at = &c
+	m.addupdated_at = nil
+}
+
+// UpdatedAt returns the value of the "updated_at" field in the mutation.
+func (m *PartnerMutation) UpdatedAt() (r column.Time, exists bool) {
+	v := m.updated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldUpdatedAt returns the old "updated_at" field's value of the Partner entity.
+// If the Partner object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PartnerMutation) OldUpdatedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldUpdatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldUpdatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldUpdatedAt: %w", err)
+	}
+	return oldValue.UpdatedAt, nil
+}
+
+// AddUpdatedAt adds c to the "updated_at" field.
+func (m *PartnerMutation) AddUpdatedAt(c column.Time) {
+	if m.addupdated_at != nil {
+		*m.addupdated_at += c
+	} else {
+		m.addupdated_at = &c
+	}
+}
+
+// AddedUpdatedAt returns the value that was added to the "updated_at" field in this mutation.
+func (m *PartnerMutation) AddedUpdatedAt() (r column.Time, exists bool) {
+	v := m.addupdated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetUpdatedAt resets all changes to the "updated_at" field.
+func (m *PartnerMutation) ResetUpdatedAt() {
+	m.updated_at = nil
+	m.addupdated_at = nil
+}
+
+// SetName sets the "name" field.
+func (m *PartnerMutation) SetName(s string) {
+	m.name = &s
+}
+
+// Name returns the value of the "name" field in the mutation.
+func (m *PartnerMutation) Name() (r string, exists bool) {
+	v := m.name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldName returns the old "name" field's value of the Partner entity.
+// If the Partner object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PartnerMutation) OldName(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldName: %w", err)
+	}
+	return oldValue.Name, nil
+}
+
+// ResetName resets all changes to the "name" field.
+func (m *PartnerMutation) ResetName() {
+	m.name = nil
+}
+
+// SetEventTypes sets the "event_types" field.
+func (m *PartnerMutation) SetEventTypes(s []string) {
+	m.event_types = &s
+	m.appendevent_types = nil
+}
+
+// EventTypes returns the value of the "event_types" field in the mutation.
+func (m *PartnerMutation) EventTypes() (r []string, exists bool) {
+	v := m.event_types
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEventTypes returns the old "event_types" field's value of the Partner entity.
+// If the Partner object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PartnerMutation) OldEventTypes(ctx context.Context) (v []string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEventTypes is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEventTypes requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEventTypes: %w", err)
+	}
+	return oldValue.EventTypes, nil
+}
+
+// AppendEventTypes adds s to the "event_types" field.
+func (m *PartnerMutation) AppendEventTypes(s []string) {
+	m.appendevent_types = append(m.appendevent_types, s...)
+}
+
+// AppendedEventTypes returns the list of values that were appended to the "event_types" field in this mutation.
+func (m *PartnerMutation) AppendedEventTypes() ([]string, bool) {
+	if len(m.appendevent_types) == 0 {
+		return nil, false
+	}
+	return m.appendevent_types, true
+}
+
+// ResetEventTypes resets all changes to the "event_types" field.
+func (m *PartnerMutation) ResetEventTypes() {
+	m.event_types = nil
+	m.appendevent_types = nil
+}
+
+// Where appends a list predicates to the PartnerMutation builder.
+func (m *PartnerMutation) Where(ps ...predicate.Partner) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the PartnerMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *PartnerMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Partner, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *PartnerMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *PartnerMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Partner).
+func (m *PartnerMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *PartnerMutation) Fields() []string {
+	fields := make([]string, 0, 4)
+	if m.created_at != nil {
+		fields = append(fields, partner.FieldCreatedAt)
+	}
+	if m.updated_at != nil {
+		fields = append(fields, partner.FieldUpdatedAt)
+	}
+	if m.name != nil {
+		fields = append(fields, partner.FieldName)
+	}
+	if m.event_types != nil {
+		fields = append(fields, partner.FieldEventTypes)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *PartnerMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case partner.FieldCreatedAt:
+		return m.CreatedAt()
+	case partner.FieldUpdatedAt:
+		return m.UpdatedAt()
+	case partner.FieldName:
+		return m.Name()
+	case partner.FieldEventTypes:
+		return m.EventTypes()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *PartnerMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case partner.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	case partner.FieldUpdatedAt:
+		return m.OldUpdatedAt(ctx)
+	case partner.FieldName:
+		return m.OldName(ctx)
+	case partner.FieldEventTypes:
+		return m.OldEventTypes(ctx)
+	}
+	return nil, fmt.Errorf("unknown Partner field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PartnerMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case partner.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	case partner.FieldUpdatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetUpdatedAt(v)
+		return nil
+	case partner.FieldName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetName(v)
+		return nil
+	case partner.FieldEventTypes:
+		v, ok := value.([]string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEventTypes(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Partner field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *PartnerMutation) AddedFields() []string {
+	var fields []string
+	if m.addcreated_at != nil {
+		fields = append(fields, partner.FieldCreatedAt)
+	}
+	if m.addupdated_at != nil {
+		fields = append(fields, partner.FieldUpdatedAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *PartnerMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case partner.FieldCreatedAt:
+		return m.AddedCreatedAt()
+	case partner.FieldUpdatedAt:
+		return m.AddedUpdatedAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PartnerMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case partner.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCreatedAt(v)
+		return nil
+	case partner.FieldUpdatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddUpdatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Partner numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *PartnerMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *PartnerMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *PartnerMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Partner nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *PartnerMutation) ResetField(name string) error {
+	switch name {
+	case partner.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	case partner.FieldUpdatedAt:
+		m.ResetUpdatedAt()
+		return nil
+	case partner.FieldName:
+		m.ResetName()
+		return nil
+	case partner.FieldEventTypes:
+		m.ResetEventTypes()
+		return nil
+	}
+	return fmt.Errorf("unknown Partner field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *PartnerMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *PartnerMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *PartnerMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *PartnerMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *PartnerMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *PartnerMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *PartnerMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Partner unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *PartnerMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Partner edge %s", name)
+}
+
+// PeerMutation represents an operation that mutates the Peer nodes in the graph.
+type PeerMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	seen_at       *column.Time
+	addseen_at    *column.Time
+	session       *int64
+	addsession    *int64
+	counted       *[]string
+	appendcounted []string
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Peer, error)
+	predicates    []predicate.Peer
+}
+
+var _ ent.Mutation = (*PeerMutation)(nil)
+
+// peerOption allows management of the mutation configuration using functional options.
+type peerOption func(*PeerMutation)
+
+// newPeerMutation creates new mutation for the Peer entity.
+func newPeerMutation(c config, op Op, opts ...peerOption) *PeerMutation {
+	m := &PeerMutation{
+		config:        c,
+		op:            op,
+		typ:           TypePeer,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withPeerID sets the ID field of the mutation.
+func withPeerID(id string) peerOption {
+	return func(m *PeerMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Peer
+		)
+		m.oldValue = func(ctx context.Context) (*Peer, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Peer.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withPeer sets the old Peer of the mutation.
+func withPeer(node *Peer) peerOption {
+	return func(m *PeerMutation) {
+		m.oldValue = func(context.Context) (*Peer, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m PeerMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m PeerMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Peer entities.
+func (m *PeerMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *PeerMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *PeerMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Peer.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetSeenAt sets the "seen_at" field.
+func (m *PeerMutation) SetSeenAt(c column.Time) {
+	m.seen_at = &c
+	m.addseen_at = nil
+}
+
+// SeenAt returns the value of the "seen_at" field in the mutation.
+func (m *PeerMutation) SeenAt() (r column.Time, exists bool) {
+	v := m.seen_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSeenAt returns the old "seen_at" field's value of the Peer entity.
+// If the Peer object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeerMutation) OldSeenAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSeenAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSeenAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSeenAt: %w", err)
+	}
+	return oldValue.SeenAt, nil
+}
+
+// AddSeenAt adds c to the "seen_at" field.
+func (m *PeerMutation) AddSeenAt(c column.Time) {
+	if m.addseen_at != nil {
+		*m.addseen_at += c
+	} else {
+		m.addseen_at = &c
+	}
+}
+
+// AddedSeenAt returns the value that was added to the "seen_at" field in this mutation.
+func (m *PeerMutation) AddedSeenAt() (r column.Time, exists bool) {
+	v := m.addseen_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSeenAt resets all changes to the "seen_at" field.
+func (m *PeerMutation) ResetSeenAt() {
+	m.seen_at = nil
+	m.addseen_at = nil
+}
+
+// SetSession sets the "session" field.
+func (m *PeerMutation) SetSession(i int64) {
+	m.session = &i
+	m.addsession = nil
+}
+
+// Session returns the value of the "session" field in the mutation.
+func (m *PeerMutation) Session() (r int64, exists bool) {
+	v := m.session
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSession returns the old "session" field's value of the Peer entity.
+// If the Peer object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeerMutation) OldSession(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSession is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSession requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSession: %w", err)
+	}
+	return oldValue.Session, nil
+}
+
+// AddSession adds i to the "session" field.
+func (m *PeerMutation) AddSession(i int64) {
+	if m.addsession != nil {
+		*m.addsession += i
+	} else {
+		m.addsession = &i
+	}
+}
+
+// AddedSession returns the value that was added to the "session" field in this mutation.
+func (m *PeerMutation) AddedSession() (r int64, exists bool) {
+	v := m.addsession
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSession resets all changes to the "session" field.
+func (m *PeerMutation) ResetSession() {
+	m.session = nil
+	m.addsession = nil
+}
+
+// SetCounted sets the "counted" field.
+func (m *PeerMutation) SetCounted(s []string) {
+	m.counted = &s
+	m.appendcounted = nil
+}
+
+// Counted returns the value of the "counted" field in the mutation.
+func (m *PeerMutation) Counted() (r []string, exists bool) {
+	v := m.counted
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCounted returns the old "counted" field's value of the Peer entity.
+// If the Peer object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeerMutation) OldCounted(ctx context.Context) (v []string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCounted is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCounted requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCounted: %w", err)
+	}
+	return oldValue.Counted, nil
+}
+
+// AppendCounted adds s to the "counted" field.
+func (m *PeerMutation) AppendCounted(s []string) {
+	m.appendcounted = append(m.appendcounted, s...)
+}
+
+// AppendedCounted returns the list of values that were appended to the "counted" field in this mutation.
+func (m *PeerMutation) AppendedCounted() ([]string, bool) {
+	if len(m.appendcounted) == 0 {
+		return nil, false
+	}
+	return m.appendcounted, true
+}
+
+// ResetCounted resets all changes to the "counted" field.
+func (m *PeerMutation) ResetCounted() {
+	m.counted = nil
+	m.appendcounted = nil
+}
+
+// Where appends a list predicates to the PeerMutation builder.
+func (m *PeerMutation) Where(ps ...predicate.Peer) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the PeerMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *PeerMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Peer, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *PeerMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *PeerMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Peer).
+func (m *PeerMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *PeerMutation) Fields() []string {
+	fields := make([]string, 0, 3)
+	if m.seen_at != nil {
+		fields = append(fields, peer.FieldSeenAt)
+	}
+	if m.session != nil {
+		fields = append(fields, peer.FieldSession)
+	}
+	if m.counted != nil {
+		fields = append(fields, peer.FieldCounted)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *PeerMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case peer.FieldSeenAt:
+		return m.SeenAt()
+	case peer.FieldSession:
+		return m.Session()
+	case peer.FieldCounted:
+		return m.Counted()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *PeerMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case peer.FieldSeenAt:
+		return m.OldSeenAt(ctx)
+	case peer.FieldSession:
+		return m.OldSession(ctx)
+	case peer.FieldCounted:
+		return m.OldCounted(ctx)
+	}
+	return nil, fmt.Errorf("unknown Peer field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PeerMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case peer.FieldSeenAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSeenAt(v)
+		return nil
+	case peer.FieldSession:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSession(v)
+		return nil
+	case peer.FieldCounted:
+		v, ok := value.([]string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCounted(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Peer field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *PeerMutation) AddedFields() []string {
+	var fields []string
+	if m.addseen_at != nil {
+		fields = append(fields, peer.FieldSeenAt)
+	}
+	if m.addsession != nil {
+		fields = append(fields, peer.FieldSession)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *PeerMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case peer.FieldSeenAt:
+		return m.AddedSeenAt()
+	case peer.FieldSession:
+		return m.AddedSession()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PeerMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case peer.FieldSeenAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSeenAt(v)
+		return nil
+	case peer.FieldSession:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSession(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Peer numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *PeerMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *PeerMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *PeerMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Peer nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *PeerMutation) ResetField(name string) error {
+	switch name {
+	case peer.FieldSeenAt:
+		m.ResetSeenAt()
+		return nil
+	case peer.FieldSession:
+		m.ResetSession()
+		return nil
+	case peer.FieldCounted:
+		m.ResetCounted()
+		return nil
+	}
+	return fmt.Errorf("unknown Peer field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *PeerMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *PeerMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *PeerMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *PeerMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *PeerMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *PeerMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *PeerMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Peer unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *PeerMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Peer edge %s", name)
 }
 
 // RejectionMutation represents an operation that mutates the Rejection nodes in the graph.
@@ -8178,6 +16014,4631 @@ func (m *RejectionMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Rejection edge %s", name)
 }
 
+// ReplayMutation represents an operation that mutates the Replay nodes in the graph.
+type ReplayMutation struct {
+	config
+	op              Op
+	typ             string
+	id              *string
+	partner_id      *string
+	requested_by    *string
+	state           *hub.ReplayState
+	reason          *string
+	selection       *hub.ReplaySelection
+	fingerprint     *string
+	idempotency_key *string
+	rate            *int
+	addrate         *int
+	stage           *string
+	progress        *string
+	bound           *int64
+	addbound        *int64
+	total           *int
+	addtotal        *int
+	begun           *int
+	addbegun        *int
+	_done           *int
+	add_done        *int
+	failed          *int
+	addfailed       *int
+	paced_at        *column.Time
+	addpaced_at     *column.Time
+	lease_token     *string
+	lease_until     *column.Time
+	addlease_until  *column.Time
+	created_at      *column.Time
+	addcreated_at   *column.Time
+	completed_at    *column.Time
+	addcompleted_at *column.Time
+	clearedFields   map[string]struct{}
+	done            bool
+	oldValue        func(context.Context) (*Replay, error)
+	predicates      []predicate.Replay
+}
+
+var _ ent.Mutation = (*ReplayMutation)(nil)
+
+// replayOption allows management of the mutation configuration using functional options.
+type replayOption func(*ReplayMutation)
+
+// newReplayMutation creates new mutation for the Replay entity.
+func newReplayMutation(c config, op Op, opts ...replayOption) *ReplayMutation {
+	m := &ReplayMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeReplay,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withReplayID sets the ID field of the mutation.
+func withReplayID(id string) replayOption {
+	return func(m *ReplayMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Replay
+		)
+		m.oldValue = func(ctx context.Context) (*Replay, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Replay.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withReplay sets the old Replay of the mutation.
+func withReplay(node *Replay) replayOption {
+	return func(m *ReplayMutation) {
+		m.oldValue = func(context.Context) (*Replay, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m ReplayMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m ReplayMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Replay entities.
+func (m *ReplayMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *ReplayMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *ReplayMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Replay.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetPartnerID sets the "partner_id" field.
+func (m *ReplayMutation) SetPartnerID(s string) {
+	m.partner_id = &s
+}
+
+// PartnerID returns the value of the "partner_id" field in the mutation.
+func (m *ReplayMutation) PartnerID() (r string, exists bool) {
+	v := m.partner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPartnerID returns the old "partner_id" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldPartnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPartnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPartnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPartnerID: %w", err)
+	}
+	return oldValue.PartnerID, nil
+}
+
+// ResetPartnerID resets all changes to the "partner_id" field.
+func (m *ReplayMutation) ResetPartnerID() {
+	m.partner_id = nil
+}
+
+// SetRequestedBy sets the "requested_by" field.
+func (m *ReplayMutation) SetRequestedBy(s string) {
+	m.requested_by = &s
+}
+
+// RequestedBy returns the value of the "requested_by" field in the mutation.
+func (m *ReplayMutation) RequestedBy() (r string, exists bool) {
+	v := m.requested_by
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRequestedBy returns the old "requested_by" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldRequestedBy(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRequestedBy is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRequestedBy requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRequestedBy: %w", err)
+	}
+	return oldValue.RequestedBy, nil
+}
+
+// ResetRequestedBy resets all changes to the "requested_by" field.
+func (m *ReplayMutation) ResetRequestedBy() {
+	m.requested_by = nil
+}
+
+// SetState sets the "state" field.
+func (m *ReplayMutation) SetState(hs hub.ReplayState) {
+	m.state = &hs
+}
+
+// State returns the value of the "state" field in the mutation.
+func (m *ReplayMutation) State() (r hub.ReplayState, exists bool) {
+	v := m.state
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldState returns the old "state" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldState(ctx context.Context) (v hub.ReplayState, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldState is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldState requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldState: %w", err)
+	}
+	return oldValue.State, nil
+}
+
+// ResetState resets all changes to the "state" field.
+func (m *ReplayMutation) ResetState() {
+	m.state = nil
+}
+
+// SetReason sets the "reason" field.
+func (m *ReplayMutation) SetReason(s string) {
+	m.reason = &s
+}
+
+// Reason returns the value of the "reason" field in the mutation.
+func (m *ReplayMutation) Reason() (r string, exists bool) {
+	v := m.reason
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReason returns the old "reason" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldReason(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReason is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReason requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReason: %w", err)
+	}
+	return oldValue.Reason, nil
+}
+
+// ResetReason resets all changes to the "reason" field.
+func (m *ReplayMutation) ResetReason() {
+	m.reason = nil
+}
+
+// SetSelection sets the "selection" field.
+func (m *ReplayMutation) SetSelection(hs hub.ReplaySelection) {
+	m.selection = &hs
+}
+
+// Selection returns the value of the "selection" field in the mutation.
+func (m *ReplayMutation) Selection() (r hub.ReplaySelection, exists bool) {
+	v := m.selection
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSelection returns the old "selection" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldSelection(ctx context.Context) (v hub.ReplaySelection, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSelection is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSelection requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSelection: %w", err)
+	}
+	return oldValue.Selection, nil
+}
+
+// ResetSelection resets all changes to the "selection" field.
+func (m *ReplayMutation) ResetSelection() {
+	m.selection = nil
+}
+
+// SetFingerprint sets the "fingerprint" field.
+func (m *ReplayMutation) SetFingerprint(s string) {
+	m.fingerprint = &s
+}
+
+// Fingerprint returns the value of the "fingerprint" field in the mutation.
+func (m *ReplayMutation) Fingerprint() (r string, exists bool) {
+	v := m.fingerprint
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFingerprint returns the old "fingerprint" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldFingerprint(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFingerprint is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFingerprint requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFingerprint: %w", err)
+	}
+	return oldValue.Fingerprint, nil
+}
+
+// ResetFingerprint resets all changes to the "fingerprint" field.
+func (m *ReplayMutation) ResetFingerprint() {
+	m.fingerprint = nil
+}
+
+// SetIdempotencyKey sets the "idempotency_key" field.
+func (m *ReplayMutation) SetIdempotencyKey(s string) {
+	m.idempotency_key = &s
+}
+
+// IdempotencyKey returns the value of the "idempotency_key" field in the mutation.
+func (m *ReplayMutation) IdempotencyKey() (r string, exists bool) {
+	v := m.idempotency_key
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldIdempotencyKey returns the old "idempotency_key" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldIdempotencyKey(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldIdempotencyKey is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldIdempotencyKey requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldIdempotencyKey: %w", err)
+	}
+	return oldValue.IdempotencyKey, nil
+}
+
+// ResetIdempotencyKey resets all changes to the "idempotency_key" field.
+func (m *ReplayMutation) ResetIdempotencyKey() {
+	m.idempotency_key = nil
+}
+
+// SetRate sets the "rate" field.
+func (m *ReplayMutation) SetRate(i int) {
+	m.rate = &i
+	m.addrate = nil
+}
+
+// Rate returns the value of the "rate" field in the mutation.
+func (m *ReplayMutation) Rate() (r int, exists bool) {
+	v := m.rate
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRate returns the old "rate" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldRate(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRate is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRate requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRate: %w", err)
+	}
+	return oldValue.Rate, nil
+}
+
+// AddRate adds i to the "rate" field.
+func (m *ReplayMutation) AddRate(i int) {
+	if m.addrate != nil {
+		*m.addrate += i
+	} else {
+		m.addrate = &i
+	}
+}
+
+// AddedRate returns the value that was added to the "rate" field in this mutation.
+func (m *ReplayMutation) AddedRate() (r int, exists bool) {
+	v := m.addrate
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRate resets all changes to the "rate" field.
+func (m *ReplayMutation) ResetRate() {
+	m.rate = nil
+	m.addrate = nil
+}
+
+// SetStage sets the "stage" field.
+func (m *ReplayMutation) SetStage(s string) {
+	m.stage = &s
+}
+
+// Stage returns the value of the "stage" field in the mutation.
+func (m *ReplayMutation) Stage() (r string, exists bool) {
+	v := m.stage
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStage returns the old "stage" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldStage(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStage is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStage requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStage: %w", err)
+	}
+	return oldValue.Stage, nil
+}
+
+// ResetStage resets all changes to the "stage" field.
+func (m *ReplayMutation) ResetStage() {
+	m.stage = nil
+}
+
+// SetProgress sets the "progress" field.
+func (m *ReplayMutation) SetProgress(s string) {
+	m.progress = &s
+}
+
+// Progress returns the value of the "progress" field in the mutation.
+func (m *ReplayMutation) Progress() (r string, exists bool) {
+	v := m.progress
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldProgress returns the old "progress" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldProgress(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldProgress is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldProgress requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldProgress: %w", err)
+	}
+	return oldValue.Progress, nil
+}
+
+// ResetProgress resets all changes to the "progress" field.
+func (m *ReplayMutation) ResetProgress() {
+	m.progress = nil
+}
+
+// SetBound sets the "bound" field.
+func (m *ReplayMutation) SetBound(i int64) {
+	m.bound = &i
+	m.addbound = nil
+}
+
+// Bound returns the value of the "bound" field in the mutation.
+func (m *ReplayMutation) Bound() (r int64, exists bool) {
+	v := m.bound
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBound returns the old "bound" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldBound(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBound is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBound requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBound: %w", err)
+	}
+	return oldValue.Bound, nil
+}
+
+// AddBound adds i to the "bound" field.
+func (m *ReplayMutation) AddBound(i int64) {
+	if m.addbound != nil {
+		*m.addbound += i
+	} else {
+		m.addbound = &i
+	}
+}
+
+// AddedBound returns the value that was added to the "bound" field in this mutation.
+func (m *ReplayMutation) AddedBound() (r int64, exists bool) {
+	v := m.addbound
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetBound resets all changes to the "bound" field.
+func (m *ReplayMutation) ResetBound() {
+	m.bound = nil
+	m.addbound = nil
+}
+
+// SetTotal sets the "total" field.
+func (m *ReplayMutation) SetTotal(i int) {
+	m.total = &i
+	m.addtotal = nil
+}
+
+// Total returns the value of the "total" field in the mutation.
+func (m *ReplayMutation) Total() (r int, exists bool) {
+	v := m.total
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTotal returns the old "total" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldTotal(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTotal is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTotal requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTotal: %w", err)
+	}
+	return oldValue.Total, nil
+}
+
+// AddTotal adds i to the "total" field.
+func (m *ReplayMutation) AddTotal(i int) {
+	if m.addtotal != nil {
+		*m.addtotal += i
+	} else {
+		m.addtotal = &i
+	}
+}
+
+// AddedTotal returns the value that was added to the "total" field in this mutation.
+func (m *ReplayMutation) AddedTotal() (r int, exists bool) {
+	v := m.addtotal
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetTotal resets all changes to the "total" field.
+func (m *ReplayMutation) ResetTotal() {
+	m.total = nil
+	m.addtotal = nil
+}
+
+// SetBegun sets the "begun" field.
+func (m *ReplayMutation) SetBegun(i int) {
+	m.begun = &i
+	m.addbegun = nil
+}
+
+// Begun returns the value of the "begun" field in the mutation.
+func (m *ReplayMutation) Begun() (r int, exists bool) {
+	v := m.begun
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBegun returns the old "begun" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldBegun(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBegun is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBegun requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBegun: %w", err)
+	}
+	return oldValue.Begun, nil
+}
+
+// AddBegun adds i to the "begun" field.
+func (m *ReplayMutation) AddBegun(i int) {
+	if m.addbegun != nil {
+		*m.addbegun += i
+	} else {
+		m.addbegun = &i
+	}
+}
+
+// AddedBegun returns the value that was added to the "begun" field in this mutation.
+func (m *ReplayMutation) AddedBegun() (r int, exists bool) {
+	v := m.addbegun
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetBegun resets all changes to the "begun" field.
+func (m *ReplayMutation) ResetBegun() {
+	m.begun = nil
+	m.addbegun = nil
+}
+
+// SetDone sets the "done" field.
+func (m *ReplayMutation) SetDone(i int) {
+	m._done = &i
+	m.add_done = nil
+}
+
+// Done returns the value of the "done" field in the mutation.
+func (m *ReplayMutation) Done() (r int, exists bool) {
+	v := m._done
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDone returns the old "done" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldDone(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDone is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDone requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDone: %w", err)
+	}
+	return oldValue.Done, nil
+}
+
+// AddDone adds i to the "done" field.
+func (m *ReplayMutation) AddDone(i int) {
+	if m.add_done != nil {
+		*m.add_done += i
+	} else {
+		m.add_done = &i
+	}
+}
+
+// AddedDone returns the value that was added to the "done" field in this mutation.
+func (m *ReplayMutation) AddedDone() (r int, exists bool) {
+	v := m.add_done
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDone resets all changes to the "done" field.
+func (m *ReplayMutation) ResetDone() {
+	m._done = nil
+	m.add_done = nil
+}
+
+// SetFailed sets the "failed" field.
+func (m *ReplayMutation) SetFailed(i int) {
+	m.failed = &i
+	m.addfailed = nil
+}
+
+// Failed returns the value of the "failed" field in the mutation.
+func (m *ReplayMutation) Failed() (r int, exists bool) {
+	v := m.failed
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFailed returns the old "failed" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldFailed(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFailed is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFailed requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFailed: %w", err)
+	}
+	return oldValue.Failed, nil
+}
+
+// AddFailed adds i to the "failed" field.
+func (m *ReplayMutation) AddFailed(i int) {
+	if m.addfailed != nil {
+		*m.addfailed += i
+	} else {
+		m.addfailed = &i
+	}
+}
+
+// AddedFailed returns the value that was added to the "failed" field in this mutation.
+func (m *ReplayMutation) AddedFailed() (r int, exists bool) {
+	v := m.addfailed
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFailed resets all changes to the "failed" field.
+func (m *ReplayMutation) ResetFailed() {
+	m.failed = nil
+	m.addfailed = nil
+}
+
+// SetPacedAt sets the "paced_at" field.
+func (m *ReplayMutation) SetPacedAt(c column.Time) {
+	m.paced_at = &c
+	m.addpaced_at = nil
+}
+
+// PacedAt returns the value of the "paced_at" field in the mutation.
+func (m *ReplayMutation) PacedAt() (r column.Time, exists bool) {
+	v := m.paced_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPacedAt returns the old "paced_at" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldPacedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPacedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPacedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPacedAt: %w", err)
+	}
+	return oldValue.PacedAt, nil
+}
+
+// AddPacedAt adds c to the "paced_at" field.
+func (m *ReplayMutation) AddPacedAt(c column.Time) {
+	if m.addpaced_at != nil {
+		*m.addpaced_at += c
+	} else {
+		m.addpaced_at = &c
+	}
+}
+
+// AddedPacedAt returns the value that was added to the "paced_at" field in this mutation.
+func (m *ReplayMutation) AddedPacedAt() (r column.Time, exists bool) {
+	v := m.addpaced_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetPacedAt resets all changes to the "paced_at" field.
+func (m *ReplayMutation) ResetPacedAt() {
+	m.paced_at = nil
+	m.addpaced_at = nil
+}
+
+// SetLeaseToken sets the "lease_token" field.
+func (m *ReplayMutation) SetLeaseToken(s string) {
+	m.lease_token = &s
+}
+
+// LeaseToken returns the value of the "lease_token" field in the mutation.
+func (m *ReplayMutation) LeaseToken() (r string, exists bool) {
+	v := m.lease_token
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseToken returns the old "lease_token" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldLeaseToken(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseToken is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseToken requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseToken: %w", err)
+	}
+	return oldValue.LeaseToken, nil
+}
+
+// ResetLeaseToken resets all changes to the "lease_token" field.
+func (m *ReplayMutation) ResetLeaseToken() {
+	m.lease_token = nil
+}
+
+// SetLeaseUntil sets the "lease_until" field.
+func (m *ReplayMutation) SetLeaseUntil(c column.Time) {
+	m.lease_until = &c
+	m.addlease_until = nil
+}
+
+// LeaseUntil returns the value of the "lease_until" field in the mutation.
+func (m *ReplayMutation) LeaseUntil() (r column.Time, exists bool) {
+	v := m.lease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseUntil returns the old "lease_until" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldLeaseUntil(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseUntil: %w", err)
+	}
+	return oldValue.LeaseUntil, nil
+}
+
+// AddLeaseUntil adds c to the "lease_until" field.
+func (m *ReplayMutation) AddLeaseUntil(c column.Time) {
+	if m.addlease_until != nil {
+		*m.addlease_until += c
+	} else {
+		m.addlease_until = &c
+	}
+}
+
+// AddedLeaseUntil returns the value that was added to the "lease_until" field in this mutation.
+func (m *ReplayMutation) AddedLeaseUntil() (r column.Time, exists bool) {
+	v := m.addlease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetLeaseUntil resets all changes to the "lease_until" field.
+func (m *ReplayMutation) ResetLeaseUntil() {
+	m.lease_until = nil
+	m.addlease_until = nil
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *ReplayMutation) SetCreatedAt(c column.Time) {
+	m.created_at = &c
+	m.addcreated_at = nil
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *ReplayMutation) CreatedAt() (r column.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldCreatedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// AddCreatedAt adds c to the "created_at" field.
+func (m *ReplayMutation) AddCreatedAt(c column.Time) {
+	if m.addcreated_at != nil {
+		*m.addcreated_at += c
+	} else {
+		m.addcreated_at = &c
+	}
+}
+
+// AddedCreatedAt returns the value that was added to the "created_at" field in this mutation.
+func (m *ReplayMutation) AddedCreatedAt() (r column.Time, exists bool) {
+	v := m.addcreated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *ReplayMutation) ResetCreatedAt() {
+	m.created_at = nil
+	m.addcreated_at = nil
+}
+
+// SetCompletedAt sets the "completed_at" field.
+func (m *ReplayMutation) SetCompletedAt(c column.Time) {
+	m.completed_at = &c
+	m.addcompleted_at = nil
+}
+
+// CompletedAt returns the value of the "completed_at" field in the mutation.
+func (m *ReplayMutation) CompletedAt() (r column.Time, exists bool) {
+	v := m.completed_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCompletedAt returns the old "completed_at" field's value of the Replay entity.
+// If the Replay object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayMutation) OldCompletedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCompletedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCompletedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCompletedAt: %w", err)
+	}
+	return oldValue.CompletedAt, nil
+}
+
+// AddCompletedAt adds c to the "completed_at" field.
+func (m *ReplayMutation) AddCompletedAt(c column.Time) {
+	if m.addcompleted_at != nil {
+		*m.addcompleted_at += c
+	} else {
+		m.addcompleted_at = &c
+	}
+}
+
+// AddedCompletedAt returns the value that was added to the "completed_at" field in this mutation.
+func (m *ReplayMutation) AddedCompletedAt() (r column.Time, exists bool) {
+	v := m.addcompleted_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCompletedAt resets all changes to the "completed_at" field.
+func (m *ReplayMutation) ResetCompletedAt() {
+	m.completed_at = nil
+	m.addcompleted_at = nil
+}
+
+// Where appends a list predicates to the ReplayMutation builder.
+func (m *ReplayMutation) Where(ps ...predicate.Replay) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the ReplayMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *ReplayMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Replay, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *ReplayMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *ReplayMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Replay).
+func (m *ReplayMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *ReplayMutation) Fields() []string {
+	fields := make([]string, 0, 20)
+	if m.partner_id != nil {
+		fields = append(fields, replay.FieldPartnerID)
+	}
+	if m.requested_by != nil {
+		fields = append(fields, replay.FieldRequestedBy)
+	}
+	if m.state != nil {
+		fields = append(fields, replay.FieldState)
+	}
+	if m.reason != nil {
+		fields = append(fields, replay.FieldReason)
+	}
+	if m.selection != nil {
+		fields = append(fields, replay.FieldSelection)
+	}
+	if m.fingerprint != nil {
+		fields = append(fields, replay.FieldFingerprint)
+	}
+	if m.idempotency_key != nil {
+		fields = append(fields, replay.FieldIdempotencyKey)
+	}
+	if m.rate != nil {
+		fields = append(fields, replay.FieldRate)
+	}
+	if m.stage != nil {
+		fields = append(fields, replay.FieldStage)
+	}
+	if m.progress != nil {
+		fields = append(fields, replay.FieldProgress)
+	}
+	if m.bound != nil {
+		fields = append(fields, replay.FieldBound)
+	}
+	if m.total != nil {
+		fields = append(fields, replay.FieldTotal)
+	}
+	if m.begun != nil {
+		fields = append(fields, replay.FieldBegun)
+	}
+	if m._done != nil {
+		fields = append(fields, replay.FieldDone)
+	}
+	if m.failed != nil {
+		fields = append(fields, replay.FieldFailed)
+	}
+	if m.paced_at != nil {
+		fields = append(fields, replay.FieldPacedAt)
+	}
+	if m.lease_token != nil {
+		fields = append(fields, replay.FieldLeaseToken)
+	}
+	if m.lease_until != nil {
+		fields = append(fields, replay.FieldLeaseUntil)
+	}
+	if m.created_at != nil {
+		fields = append(fields, replay.FieldCreatedAt)
+	}
+	if m.completed_at != nil {
+		fields = append(fields, replay.FieldCompletedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *ReplayMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case replay.FieldPartnerID:
+		return m.PartnerID()
+	case replay.FieldRequestedBy:
+		return m.RequestedBy()
+	case replay.FieldState:
+		return m.State()
+	case replay.FieldReason:
+		return m.Reason()
+	case replay.FieldSelection:
+		return m.Selection()
+	case replay.FieldFingerprint:
+		return m.Fingerprint()
+	case replay.FieldIdempotencyKey:
+		return m.IdempotencyKey()
+	case replay.FieldRate:
+		return m.Rate()
+	case replay.FieldStage:
+		return m.Stage()
+	case replay.FieldProgress:
+		return m.Progress()
+	case replay.FieldBound:
+		return m.Bound()
+	case replay.FieldTotal:
+		return m.Total()
+	case replay.FieldBegun:
+		return m.Begun()
+	case replay.FieldDone:
+		return m.Done()
+	case replay.FieldFailed:
+		return m.Failed()
+	case replay.FieldPacedAt:
+		return m.PacedAt()
+	case replay.FieldLeaseToken:
+		return m.LeaseToken()
+	case replay.FieldLeaseUntil:
+		return m.LeaseUntil()
+	case replay.FieldCreatedAt:
+		return m.CreatedAt()
+	case replay.FieldCompletedAt:
+		return m.CompletedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *ReplayMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case replay.FieldPartnerID:
+		return m.OldPartnerID(ctx)
+	case replay.FieldRequestedBy:
+		return m.OldRequestedBy(ctx)
+	case replay.FieldState:
+		return m.OldState(ctx)
+	case replay.FieldReason:
+		return m.OldReason(ctx)
+	case replay.FieldSelection:
+		return m.OldSelection(ctx)
+	case replay.FieldFingerprint:
+		return m.OldFingerprint(ctx)
+	case replay.FieldIdempotencyKey:
+		return m.OldIdempotencyKey(ctx)
+	case replay.FieldRate:
+		return m.OldRate(ctx)
+	case replay.FieldStage:
+		return m.OldStage(ctx)
+	case replay.FieldProgress:
+		return m.OldProgress(ctx)
+	case replay.FieldBound:
+		return m.OldBound(ctx)
+	case replay.FieldTotal:
+		return m.OldTotal(ctx)
+	case replay.FieldBegun:
+		return m.OldBegun(ctx)
+	case replay.FieldDone:
+		return m.OldDone(ctx)
+	case replay.FieldFailed:
+		return m.OldFailed(ctx)
+	case replay.FieldPacedAt:
+		return m.OldPacedAt(ctx)
+	case replay.FieldLeaseToken:
+		return m.OldLeaseToken(ctx)
+	case replay.FieldLeaseUntil:
+		return m.OldLeaseUntil(ctx)
+	case replay.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	case replay.FieldCompletedAt:
+		return m.OldCompletedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown Replay field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ReplayMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case replay.FieldPartnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPartnerID(v)
+		return nil
+	case replay.FieldRequestedBy:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRequestedBy(v)
+		return nil
+	case replay.FieldState:
+		v, ok := value.(hub.ReplayState)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetState(v)
+		return nil
+	case replay.FieldReason:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReason(v)
+		return nil
+	case replay.FieldSelection:
+		v, ok := value.(hub.ReplaySelection)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSelection(v)
+		return nil
+	case replay.FieldFingerprint:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFingerprint(v)
+		return nil
+	case replay.FieldIdempotencyKey:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetIdempotencyKey(v)
+		return nil
+	case replay.FieldRate:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRate(v)
+		return nil
+	case replay.FieldStage:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStage(v)
+		return nil
+	case replay.FieldProgress:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetProgress(v)
+		return nil
+	case replay.FieldBound:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBound(v)
+		return nil
+	case replay.FieldTotal:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTotal(v)
+		return nil
+	case replay.FieldBegun:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBegun(v)
+		return nil
+	case replay.FieldDone:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDone(v)
+		return nil
+	case replay.FieldFailed:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFailed(v)
+		return nil
+	case replay.FieldPacedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPacedAt(v)
+		return nil
+	case replay.FieldLeaseToken:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseToken(v)
+		return nil
+	case replay.FieldLeaseUntil:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseUntil(v)
+		return nil
+	case replay.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	case replay.FieldCompletedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCompletedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Replay field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *ReplayMutation) AddedFields() []string {
+	var fields []string
+	if m.addrate != nil {
+		fields = append(fields, replay.FieldRate)
+	}
+	if m.addbound != nil {
+		fields = append(fields, replay.FieldBound)
+	}
+	if m.addtotal != nil {
+		fields = append(fields, replay.FieldTotal)
+	}
+	if m.addbegun != nil {
+		fields = append(fields, replay.FieldBegun)
+	}
+	if m.add_done != nil {
+		fields = append(fields, replay.FieldDone)
+	}
+	if m.addfailed != nil {
+		fields = append(fields, replay.FieldFailed)
+	}
+	if m.addpaced_at != nil {
+		fields = append(fields, replay.FieldPacedAt)
+	}
+	if m.addlease_until != nil {
+		fields = append(fields, replay.FieldLeaseUntil)
+	}
+	if m.addcreated_at != nil {
+		fields = append(fields, replay.FieldCreatedAt)
+	}
+	if m.addcompleted_at != nil {
+		fields = append(fields, replay.FieldCompletedAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *ReplayMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case replay.FieldRate:
+		return m.AddedRate()
+	case replay.FieldBound:
+		return m.AddedBound()
+	case replay.FieldTotal:
+		return m.AddedTotal()
+	case replay.FieldBegun:
+		return m.AddedBegun()
+	case replay.FieldDone:
+		return m.AddedDone()
+	case replay.FieldFailed:
+		return m.AddedFailed()
+	case replay.FieldPacedAt:
+		return m.AddedPacedAt()
+	case replay.FieldLeaseUntil:
+		return m.AddedLeaseUntil()
+	case replay.FieldCreatedAt:
+		return m.AddedCreatedAt()
+	case replay.FieldCompletedAt:
+		return m.AddedCompletedAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ReplayMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case replay.FieldRate:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRate(v)
+		return nil
+	case replay.FieldBound:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddBound(v)
+		return nil
+	case replay.FieldTotal:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddTotal(v)
+		return nil
+	case replay.FieldBegun:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddBegun(v)
+		return nil
+	case replay.FieldDone:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDone(v)
+		return nil
+	case replay.FieldFailed:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFailed(v)
+		return nil
+	case replay.FieldPacedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddPacedAt(v)
+		return nil
+	case replay.FieldLeaseUntil:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddLeaseUntil(v)
+		return nil
+	case replay.FieldCreatedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCreatedAt(v)
+		return nil
+	case replay.FieldCompletedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCompletedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Replay numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *ReplayMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *ReplayMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *ReplayMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Replay nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *ReplayMutation) ResetField(name string) error {
+	switch name {
+	case replay.FieldPartnerID:
+		m.ResetPartnerID()
+		return nil
+	case replay.FieldRequestedBy:
+		m.ResetRequestedBy()
+		return nil
+	case replay.FieldState:
+		m.ResetState()
+		return nil
+	case replay.FieldReason:
+		m.ResetReason()
+		return nil
+	case replay.FieldSelection:
+		m.ResetSelection()
+		return nil
+	case replay.FieldFingerprint:
+		m.ResetFingerprint()
+		return nil
+	case replay.FieldIdempotencyKey:
+		m.ResetIdempotencyKey()
+		return nil
+	case replay.FieldRate:
+		m.ResetRate()
+		return nil
+	case replay.FieldStage:
+		m.ResetStage()
+		return nil
+	case replay.FieldProgress:
+		m.ResetProgress()
+		return nil
+	case replay.FieldBound:
+		m.ResetBound()
+		return nil
+	case replay.FieldTotal:
+		m.ResetTotal()
+		return nil
+	case replay.FieldBegun:
+		m.ResetBegun()
+		return nil
+	case replay.FieldDone:
+		m.ResetDone()
+		return nil
+	case replay.FieldFailed:
+		m.ResetFailed()
+		return nil
+	case replay.FieldPacedAt:
+		m.ResetPacedAt()
+		return nil
+	case replay.FieldLeaseToken:
+		m.ResetLeaseToken()
+		return nil
+	case replay.FieldLeaseUntil:
+		m.ResetLeaseUntil()
+		return nil
+	case replay.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	case replay.FieldCompletedAt:
+		m.ResetCompletedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Replay field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *ReplayMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *ReplayMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *ReplayMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *ReplayMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *ReplayMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *ReplayMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *ReplayMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Replay unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *ReplayMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Replay edge %s", name)
+}
+
+// ReplayItemMutation represents an operation that mutates the ReplayItem nodes in the graph.
+type ReplayItemMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	replay_id     *string
+	endpoint_id   *string
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*ReplayItem, error)
+	predicates    []predicate.ReplayItem
+}
+
+var _ ent.Mutation = (*ReplayItemMutation)(nil)
+
+// replayitemOption allows management of the mutation configuration using functional options.
+type replayitemOption func(*ReplayItemMutation)
+
+// newReplayItemMutation creates new mutation for the ReplayItem entity.
+func newReplayItemMutation(c config, op Op, opts ...replayitemOption) *ReplayItemMutation {
+	m := &ReplayItemMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeReplayItem,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withReplayItemID sets the ID field of the mutation.
+func withReplayItemID(id string) replayitemOption {
+	return func(m *ReplayItemMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *ReplayItem
+		)
+		m.oldValue = func(ctx context.Context) (*ReplayItem, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().ReplayItem.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withReplayItem sets the old ReplayItem of the mutation.
+func withReplayItem(node *ReplayItem) replayitemOption {
+	return func(m *ReplayItemMutation) {
+		m.oldValue = func(context.Context) (*ReplayItem, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m ReplayItemMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m ReplayItemMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of ReplayItem entities.
+func (m *ReplayItemMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *ReplayItemMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *ReplayItemMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().ReplayItem.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetReplayID sets the "replay_id" field.
+func (m *ReplayItemMutation) SetReplayID(s string) {
+	m.replay_id = &s
+}
+
+// ReplayID returns the value of the "replay_id" field in the mutation.
+func (m *ReplayItemMutation) ReplayID() (r string, exists bool) {
+	v := m.replay_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReplayID returns the old "replay_id" field's value of the ReplayItem entity.
+// If the ReplayItem object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayItemMutation) OldReplayID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReplayID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReplayID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReplayID: %w", err)
+	}
+	return oldValue.ReplayID, nil
+}
+
+// ResetReplayID resets all changes to the "replay_id" field.
+func (m *ReplayItemMutation) ResetReplayID() {
+	m.replay_id = nil
+}
+
+// SetEndpointID sets the "endpoint_id" field.
+func (m *ReplayItemMutation) SetEndpointID(s string) {
+	m.endpoint_id = &s
+}
+
+// EndpointID returns the value of the "endpoint_id" field in the mutation.
+func (m *ReplayItemMutation) EndpointID() (r string, exists bool) {
+	v := m.endpoint_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEndpointID returns the old "endpoint_id" field's value of the ReplayItem entity.
+// If the ReplayItem object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ReplayItemMutation) OldEndpointID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEndpointID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEndpointID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEndpointID: %w", err)
+	}
+	return oldValue.EndpointID, nil
+}
+
+// ResetEndpointID resets all changes to the "endpoint_id" field.
+func (m *ReplayItemMutation) ResetEndpointID() {
+	m.endpoint_id = nil
+}
+
+// Where appends a list predicates to the ReplayItemMutation builder.
+func (m *ReplayItemMutation) Where(ps ...predicate.ReplayItem) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the ReplayItemMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *ReplayItemMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.ReplayItem, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *ReplayItemMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *ReplayItemMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (ReplayItem).
+func (m *ReplayItemMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *ReplayItemMutation) Fields() []string {
+	fields := make([]string, 0, 2)
+	if m.replay_id != nil {
+		fields = append(fields, replayitem.FieldReplayID)
+	}
+	if m.endpoint_id != nil {
+		fields = append(fields, replayitem.FieldEndpointID)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *ReplayItemMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case replayitem.FieldReplayID:
+		return m.ReplayID()
+	case replayitem.FieldEndpointID:
+		return m.EndpointID()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *ReplayItemMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case replayitem.FieldReplayID:
+		return m.OldReplayID(ctx)
+	case replayitem.FieldEndpointID:
+		return m.OldEndpointID(ctx)
+	}
+	return nil, fmt.Errorf("unknown ReplayItem field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ReplayItemMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case replayitem.FieldReplayID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReplayID(v)
+		return nil
+	case replayitem.FieldEndpointID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEndpointID(v)
+		return nil
+	}
+	return fmt.Errorf("unknown ReplayItem field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *ReplayItemMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *ReplayItemMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ReplayItemMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown ReplayItem numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *ReplayItemMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *ReplayItemMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *ReplayItemMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown ReplayItem nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *ReplayItemMutation) ResetField(name string) error {
+	switch name {
+	case replayitem.FieldReplayID:
+		m.ResetReplayID()
+		return nil
+	case replayitem.FieldEndpointID:
+		m.ResetEndpointID()
+		return nil
+	}
+	return fmt.Errorf("unknown ReplayItem field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *ReplayItemMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *ReplayItemMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *ReplayItemMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *ReplayItemMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *ReplayItemMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *ReplayItemMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *ReplayItemMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown ReplayItem unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *ReplayItemMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown ReplayItem edge %s", name)
+}
+
+// RollupMutation represents an operation that mutates the Rollup nodes in the graph.
+type RollupMutation struct {
+	config
+	op                    Op
+	typ                   string
+	id                    *string
+	start                 *column.Time
+	addstart              *column.Time
+	width                 *int64
+	addwidth              *int64
+	source_id             *string
+	endpoint_id           *string
+	subscription_id       *string
+	partner_id            *string
+	received              *int64
+	addreceived           *int64
+	duplicates            *int64
+	addduplicates         *int64
+	rejected              *int64
+	addrejected           *int64
+	deliveries_created    *int64
+	adddeliveries_created *int64
+	delivered             *int64
+	adddelivered          *int64
+	dead                  *int64
+	adddead               *int64
+	attempts              *int64
+	addattempts           *int64
+	failed_attempts       *int64
+	addfailed_attempts    *int64
+	latency               *[]byte
+	end_to_end            *[]byte
+	clearedFields         map[string]struct{}
+	done                  bool
+	oldValue              func(context.Context) (*Rollup, error)
+	predicates            []predicate.Rollup
+}
+
+var _ ent.Mutation = (*RollupMutation)(nil)
+
+// rollupOption allows management of the mutation configuration using functional options.
+type rollupOption func(*RollupMutation)
+
+// newRollupMutation creates new mutation for the Rollup entity.
+func newRollupMutation(c config, op Op, opts ...rollupOption) *RollupMutation {
+	m := &RollupMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeRollup,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withRollupID sets the ID field of the mutation.
+func withRollupID(id string) rollupOption {
+	return func(m *RollupMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Rollup
+		)
+		m.oldValue = func(ctx context.Context) (*Rollup, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Rollup.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withRollup sets the old Rollup of the mutation.
+func withRollup(node *Rollup) rollupOption {
+	return func(m *RollupMutation) {
+		m.oldValue = func(context.Context) (*Rollup, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m RollupMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m RollupMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Rollup entities.
+func (m *RollupMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *RollupMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *RollupMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Rollup.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetStart sets the "start" field.
+func (m *RollupMutation) SetStart(c column.Time) {
+	m.start = &c
+	m.addstart = nil
+}
+
+// Start returns the value of the "start" field in the mutation.
+func (m *RollupMutation) Start() (r column.Time, exists bool) {
+	v := m.start
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStart returns the old "start" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldStart(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStart is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStart requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStart: %w", err)
+	}
+	return oldValue.Start, nil
+}
+
+// AddStart adds c to the "start" field.
+func (m *RollupMutation) AddStart(c column.Time) {
+	if m.addstart != nil {
+		*m.addstart += c
+	} else {
+		m.addstart = &c
+	}
+}
+
+// AddedStart returns the value that was added to the "start" field in this mutation.
+func (m *RollupMutation) AddedStart() (r column.Time, exists bool) {
+	v := m.addstart
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetStart resets all changes to the "start" field.
+func (m *RollupMutation) ResetStart() {
+	m.start = nil
+	m.addstart = nil
+}
+
+// SetWidth sets the "width" field.
+func (m *RollupMutation) SetWidth(i int64) {
+	m.width = &i
+	m.addwidth = nil
+}
+
+// Width returns the value of the "width" field in the mutation.
+func (m *RollupMutation) Width() (r int64, exists bool) {
+	v := m.width
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWidth returns the old "width" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldWidth(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWidth is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWidth requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWidth: %w", err)
+	}
+	return oldValue.Width, nil
+}
+
+// AddWidth adds i to the "width" field.
+func (m *RollupMutation) AddWidth(i int64) {
+	if m.addwidth != nil {
+		*m.addwidth += i
+	} else {
+		m.addwidth = &i
+	}
+}
+
+// AddedWidth returns the value that was added to the "width" field in this mutation.
+func (m *RollupMutation) AddedWidth() (r int64, exists bool) {
+	v := m.addwidth
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetWidth resets all changes to the "width" field.
+func (m *RollupMutation) ResetWidth() {
+	m.width = nil
+	m.addwidth = nil
+}
+
+// SetSourceID sets the "source_id" field.
+func (m *RollupMutation) SetSourceID(s string) {
+	m.source_id = &s
+}
+
+// SourceID returns the value of the "source_id" field in the mutation.
+func (m *RollupMutation) SourceID() (r string, exists bool) {
+	v := m.source_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSourceID returns the old "source_id" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldSourceID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSourceID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSourceID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSourceID: %w", err)
+	}
+	return oldValue.SourceID, nil
+}
+
+// ResetSourceID resets all changes to the "source_id" field.
+func (m *RollupMutation) ResetSourceID() {
+	m.source_id = nil
+}
+
+// SetEndpointID sets the "endpoint_id" field.
+func (m *RollupMutation) SetEndpointID(s string) {
+	m.endpoint_id = &s
+}
+
+// EndpointID returns the value of the "endpoint_id" field in the mutation.
+func (m *RollupMutation) EndpointID() (r string, exists bool) {
+	v := m.endpoint_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEndpointID returns the old "endpoint_id" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldEndpointID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEndpointID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEndpointID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEndpointID: %w", err)
+	}
+	return oldValue.EndpointID, nil
+}
+
+// ResetEndpointID resets all changes to the "endpoint_id" field.
+func (m *RollupMutation) ResetEndpointID() {
+	m.endpoint_id = nil
+}
+
+// SetSubscriptionID sets the "subscription_id" field.
+func (m *RollupMutation) SetSubscriptionID(s string) {
+	m.subscription_id = &s
+}
+
+// SubscriptionID returns the value of the "subscription_id" field in the mutation.
+func (m *RollupMutation) SubscriptionID() (r string, exists bool) {
+	v := m.subscription_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSubscriptionID returns the old "subscription_id" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldSubscriptionID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSubscriptionID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSubscriptionID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSubscriptionID: %w", err)
+	}
+	return oldValue.SubscriptionID, nil
+}
+
+// ResetSubscriptionID resets all changes to the "subscription_id" field.
+func (m *RollupMutation) ResetSubscriptionID() {
+	m.subscription_id = nil
+}
+
+// SetPartnerID sets the "partner_id" field.
+func (m *RollupMutation) SetPartnerID(s string) {
+	m.partner_id = &s
+}
+
+// PartnerID returns the value of the "partner_id" field in the mutation.
+func (m *RollupMutation) PartnerID() (r string, exists bool) {
+	v := m.partner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPartnerID returns the old "partner_id" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldPartnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPartnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPartnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPartnerID: %w", err)
+	}
+	return oldValue.PartnerID, nil
+}
+
+// ResetPartnerID resets all changes to the "partner_id" field.
+func (m *RollupMutation) ResetPartnerID() {
+	m.partner_id = nil
+}
+
+// SetReceived sets the "received" field.
+func (m *RollupMutation) SetReceived(i int64) {
+	m.received = &i
+	m.addreceived = nil
+}
+
+// Received returns the value of the "received" field in the mutation.
+func (m *RollupMutation) Received() (r int64, exists bool) {
+	v := m.received
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReceived returns the old "received" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldReceived(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReceived is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReceived requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReceived: %w", err)
+	}
+	return oldValue.Received, nil
+}
+
+// AddReceived adds i to the "received" field.
+func (m *RollupMutation) AddReceived(i int64) {
+	if m.addreceived != nil {
+		*m.addreceived += i
+	} else {
+		m.addreceived = &i
+	}
+}
+
+// AddedReceived returns the value that was added to the "received" field in this mutation.
+func (m *RollupMutation) AddedReceived() (r int64, exists bool) {
+	v := m.addreceived
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetReceived resets all changes to the "received" field.
+func (m *RollupMutation) ResetReceived() {
+	m.received = nil
+	m.addreceived = nil
+}
+
+// SetDuplicates sets the "duplicates" field.
+func (m *RollupMutation) SetDuplicates(i int64) {
+	m.duplicates = &i
+	m.addduplicates = nil
+}
+
+// Duplicates returns the value of the "duplicates" field in the mutation.
+func (m *RollupMutation) Duplicates() (r int64, exists bool) {
+	v := m.duplicates
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDuplicates returns the old "duplicates" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldDuplicates(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDuplicates is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDuplicates requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDuplicates: %w", err)
+	}
+	return oldValue.Duplicates, nil
+}
+
+// AddDuplicates adds i to the "duplicates" field.
+func (m *RollupMutation) AddDuplicates(i int64) {
+	if m.addduplicates != nil {
+		*m.addduplicates += i
+	} else {
+		m.addduplicates = &i
+	}
+}
+
+// AddedDuplicates returns the value that was added to the "duplicates" field in this mutation.
+func (m *RollupMutation) AddedDuplicates() (r int64, exists bool) {
+	v := m.addduplicates
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDuplicates resets all changes to the "duplicates" field.
+func (m *RollupMutation) ResetDuplicates() {
+	m.duplicates = nil
+	m.addduplicates = nil
+}
+
+// SetRejected sets the "rejected" field.
+func (m *RollupMutation) SetRejected(i int64) {
+	m.rejected = &i
+	m.addrejected = nil
+}
+
+// Rejected returns the value of the "rejected" field in the mutation.
+func (m *RollupMutation) Rejected() (r int64, exists bool) {
+	v := m.rejected
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRejected returns the old "rejected" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldRejected(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRejected is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRejected requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRejected: %w", err)
+	}
+	return oldValue.Rejected, nil
+}
+
+// AddRejected adds i to the "rejected" field.
+func (m *RollupMutation) AddRejected(i int64) {
+	if m.addrejected != nil {
+		*m.addrejected += i
+	} else {
+		m.addrejected = &i
+	}
+}
+
+// AddedRejected returns the value that was added to the "rejected" field in this mutation.
+func (m *RollupMutation) AddedRejected() (r int64, exists bool) {
+	v := m.addrejected
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRejected resets all changes to the "rejected" field.
+func (m *RollupMutation) ResetRejected() {
+	m.rejected = nil
+	m.addrejected = nil
+}
+
+// SetDeliveriesCreated sets the "deliveries_created" field.
+func (m *RollupMutation) SetDeliveriesCreated(i int64) {
+	m.deliveries_created = &i
+	m.adddeliveries_created = nil
+}
+
+// DeliveriesCreated returns the value of the "deliveries_created" field in the mutation.
+func (m *RollupMutation) DeliveriesCreated() (r int64, exists bool) {
+	v := m.deliveries_created
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDeliveriesCreated returns the old "deliveries_created" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldDeliveriesCreated(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDeliveriesCreated is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDeliveriesCreated requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDeliveriesCreated: %w", err)
+	}
+	return oldValue.DeliveriesCreated, nil
+}
+
+// AddDeliveriesCreated adds i to the "deliveries_created" field.
+func (m *RollupMutation) AddDeliveriesCreated(i int64) {
+	if m.adddeliveries_created != nil {
+		*m.adddeliveries_created += i
+	} else {
+		m.adddeliveries_created = &i
+	}
+}
+
+// AddedDeliveriesCreated returns the value that was added to the "deliveries_created" field in this mutation.
+func (m *RollupMutation) AddedDeliveriesCreated() (r int64, exists bool) {
+	v := m.adddeliveries_created
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDeliveriesCreated resets all changes to the "deliveries_created" field.
+func (m *RollupMutation) ResetDeliveriesCreated() {
+	m.deliveries_created = nil
+	m.adddeliveries_created = nil
+}
+
+// SetDelivered sets the "delivered" field.
+func (m *RollupMutation) SetDelivered(i int64) {
+	m.delivered = &i
+	m.adddelivered = nil
+}
+
+// Delivered returns the value of the "delivered" field in the mutation.
+func (m *RollupMutation) Delivered() (r int64, exists bool) {
+	v := m.delivered
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDelivered returns the old "delivered" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldDelivered(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDelivered is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDelivered requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDelivered: %w", err)
+	}
+	return oldValue.Delivered, nil
+}
+
+// AddDelivered adds i to the "delivered" field.
+func (m *RollupMutation) AddDelivered(i int64) {
+	if m.adddelivered != nil {
+		*m.adddelivered += i
+	} else {
+		m.adddelivered = &i
+	}
+}
+
+// AddedDelivered returns the value that was added to the "delivered" field in this mutation.
+func (m *RollupMutation) AddedDelivered() (r int64, exists bool) {
+	v := m.adddelivered
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDelivered resets all changes to the "delivered" field.
+func (m *RollupMutation) ResetDelivered() {
+	m.delivered = nil
+	m.adddelivered = nil
+}
+
+// SetDead sets the "dead" field.
+func (m *RollupMutation) SetDead(i int64) {
+	m.dead = &i
+	m.adddead = nil
+}
+
+// Dead returns the value of the "dead" field in the mutation.
+func (m *RollupMutation) Dead() (r int64, exists bool) {
+	v := m.dead
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDead returns the old "dead" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldDead(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDead is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDead requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDead: %w", err)
+	}
+	return oldValue.Dead, nil
+}
+
+// AddDead adds i to the "dead" field.
+func (m *RollupMutation) AddDead(i int64) {
+	if m.adddead != nil {
+		*m.adddead += i
+	} else {
+		m.adddead = &i
+	}
+}
+
+// AddedDead returns the value that was added to the "dead" field in this mutation.
+func (m *RollupMutation) AddedDead() (r int64, exists bool) {
+	v := m.adddead
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDead resets all changes to the "dead" field.
+func (m *RollupMutation) ResetDead() {
+	m.dead = nil
+	m.adddead = nil
+}
+
+// SetAttempts sets the "attempts" field.
+func (m *RollupMutation) SetAttempts(i int64) {
+	m.attempts = &i
+	m.addattempts = nil
+}
+
+// Attempts returns the value of the "attempts" field in the mutation.
+func (m *RollupMutation) Attempts() (r int64, exists bool) {
+	v := m.attempts
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAttempts returns the old "attempts" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldAttempts(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAttempts is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAttempts requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAttempts: %w", err)
+	}
+	return oldValue.Attempts, nil
+}
+
+// AddAttempts adds i to the "attempts" field.
+func (m *RollupMutation) AddAttempts(i int64) {
+	if m.addattempts != nil {
+		*m.addattempts += i
+	} else {
+		m.addattempts = &i
+	}
+}
+
+// AddedAttempts returns the value that was added to the "attempts" field in this mutation.
+func (m *RollupMutation) AddedAttempts() (r int64, exists bool) {
+	v := m.addattempts
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetAttempts resets all changes to the "attempts" field.
+func (m *RollupMutation) ResetAttempts() {
+	m.attempts = nil
+	m.addattempts = nil
+}
+
+// SetFailedAttempts sets the "failed_attempts" field.
+func (m *RollupMutation) SetFailedAttempts(i int64) {
+	m.failed_attempts = &i
+	m.addfailed_attempts = nil
+}
+
+// FailedAttempts returns the value of the "failed_attempts" field in the mutation.
+func (m *RollupMutation) FailedAttempts() (r int64, exists bool) {
+	v := m.failed_attempts
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFailedAttempts returns the old "failed_attempts" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldFailedAttempts(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFailedAttempts is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFailedAttempts requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFailedAttempts: %w", err)
+	}
+	return oldValue.FailedAttempts, nil
+}
+
+// AddFailedAttempts adds i to the "failed_attempts" field.
+func (m *RollupMutation) AddFailedAttempts(i int64) {
+	if m.addfailed_attempts != nil {
+		*m.addfailed_attempts += i
+	} else {
+		m.addfailed_attempts = &i
+	}
+}
+
+// AddedFailedAttempts returns the value that was added to the "failed_attempts" field in this mutation.
+func (m *RollupMutation) AddedFailedAttempts() (r int64, exists bool) {
+	v := m.addfailed_attempts
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFailedAttempts resets all changes to the "failed_attempts" field.
+func (m *RollupMutation) ResetFailedAttempts() {
+	m.failed_attempts = nil
+	m.addfailed_attempts = nil
+}
+
+// SetLatency sets the "latency" field.
+func (m *RollupMutation) SetLatency(b []byte) {
+	m.latency = &b
+}
+
+// Latency returns the value of the "latency" field in the mutation.
+func (m *RollupMutation) Latency() (r []byte, exists bool) {
+	v := m.latency
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLatency returns the old "latency" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldLatency(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLatency is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLatency requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLatency: %w", err)
+	}
+	return oldValue.Latency, nil
+}
+
+// ResetLatency resets all changes to the "latency" field.
+func (m *RollupMutation) ResetLatency() {
+	m.latency = nil
+}
+
+// SetEndToEnd sets the "end_to_end" field.
+func (m *RollupMutation) SetEndToEnd(b []byte) {
+	m.end_to_end = &b
+}
+
+// EndToEnd returns the value of the "end_to_end" field in the mutation.
+func (m *RollupMutation) EndToEnd() (r []byte, exists bool) {
+	v := m.end_to_end
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEndToEnd returns the old "end_to_end" field's value of the Rollup entity.
+// If the Rollup object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RollupMutation) OldEndToEnd(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEndToEnd is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEndToEnd requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEndToEnd: %w", err)
+	}
+	return oldValue.EndToEnd, nil
+}
+
+// ResetEndToEnd resets all changes to the "end_to_end" field.
+func (m *RollupMutation) ResetEndToEnd() {
+	m.end_to_end = nil
+}
+
+// Where appends a list predicates to the RollupMutation builder.
+func (m *RollupMutation) Where(ps ...predicate.Rollup) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the RollupMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *RollupMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Rollup, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *RollupMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *RollupMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Rollup).
+func (m *RollupMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *RollupMutation) Fields() []string {
+	fields := make([]string, 0, 16)
+	if m.start != nil {
+		fields = append(fields, rollup.FieldStart)
+	}
+	if m.width != nil {
+		fields = append(fields, rollup.FieldWidth)
+	}
+	if m.source_id != nil {
+		fields = append(fields, rollup.FieldSourceID)
+	}
+	if m.endpoint_id != nil {
+		fields = append(fields, rollup.FieldEndpointID)
+	}
+	if m.subscription_id != nil {
+		fields = append(fields, rollup.FieldSubscriptionID)
+	}
+	if m.partner_id != nil {
+		fields = append(fields, rollup.FieldPartnerID)
+	}
+	if m.received != nil {
+		fields = append(fields, rollup.FieldReceived)
+	}
+	if m.duplicates != nil {
+		fields = append(fields, rollup.FieldDuplicates)
+	}
+	if m.rejected != nil {
+		fields = append(fields, rollup.FieldRejected)
+	}
+	if m.deliveries_created != nil {
+		fields = append(fields, rollup.FieldDeliveriesCreated)
+	}
+	if m.delivered != nil {
+		fields = append(fields, rollup.FieldDelivered)
+	}
+	if m.dead != nil {
+		fields = append(fields, rollup.FieldDead)
+	}
+	if m.attempts != nil {
+		fields = append(fields, rollup.FieldAttempts)
+	}
+	if m.failed_attempts != nil {
+		fields = append(fields, rollup.FieldFailedAttempts)
+	}
+	if m.latency != nil {
+		fields = append(fields, rollup.FieldLatency)
+	}
+	if m.end_to_end != nil {
+		fields = append(fields, rollup.FieldEndToEnd)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *RollupMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case rollup.FieldStart:
+		return m.Start()
+	case rollup.FieldWidth:
+		return m.Width()
+	case rollup.FieldSourceID:
+		return m.SourceID()
+	case rollup.FieldEndpointID:
+		return m.EndpointID()
+	case rollup.FieldSubscriptionID:
+		return m.SubscriptionID()
+	case rollup.FieldPartnerID:
+		return m.PartnerID()
+	case rollup.FieldReceived:
+		return m.Received()
+	case rollup.FieldDuplicates:
+		return m.Duplicates()
+	case rollup.FieldRejected:
+		return m.Rejected()
+	case rollup.FieldDeliveriesCreated:
+		return m.DeliveriesCreated()
+	case rollup.FieldDelivered:
+		return m.Delivered()
+	case rollup.FieldDead:
+		return m.Dead()
+	case rollup.FieldAttempts:
+		return m.Attempts()
+	case rollup.FieldFailedAttempts:
+		return m.FailedAttempts()
+	case rollup.FieldLatency:
+		return m.Latency()
+	case rollup.FieldEndToEnd:
+		return m.EndToEnd()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *RollupMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case rollup.FieldStart:
+		return m.OldStart(ctx)
+	case rollup.FieldWidth:
+		return m.OldWidth(ctx)
+	case rollup.FieldSourceID:
+		return m.OldSourceID(ctx)
+	case rollup.FieldEndpointID:
+		return m.OldEndpointID(ctx)
+	case rollup.FieldSubscriptionID:
+		return m.OldSubscriptionID(ctx)
+	case rollup.FieldPartnerID:
+		return m.OldPartnerID(ctx)
+	case rollup.FieldReceived:
+		return m.OldReceived(ctx)
+	case rollup.FieldDuplicates:
+		return m.OldDuplicates(ctx)
+	case rollup.FieldRejected:
+		return m.OldRejected(ctx)
+	case rollup.FieldDeliveriesCreated:
+		return m.OldDeliveriesCreated(ctx)
+	case rollup.FieldDelivered:
+		return m.OldDelivered(ctx)
+	case rollup.FieldDead:
+		return m.OldDead(ctx)
+	case rollup.FieldAttempts:
+		return m.OldAttempts(ctx)
+	case rollup.FieldFailedAttempts:
+		return m.OldFailedAttempts(ctx)
+	case rollup.FieldLatency:
+		return m.OldLatency(ctx)
+	case rollup.FieldEndToEnd:
+		return m.OldEndToEnd(ctx)
+	}
+	return nil, fmt.Errorf("unknown Rollup field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RollupMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case rollup.FieldStart:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStart(v)
+		return nil
+	case rollup.FieldWidth:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWidth(v)
+		return nil
+	case rollup.FieldSourceID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSourceID(v)
+		return nil
+	case rollup.FieldEndpointID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEndpointID(v)
+		return nil
+	case rollup.FieldSubscriptionID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSubscriptionID(v)
+		return nil
+	case rollup.FieldPartnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPartnerID(v)
+		return nil
+	case rollup.FieldReceived:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReceived(v)
+		return nil
+	case rollup.FieldDuplicates:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDuplicates(v)
+		return nil
+	case rollup.FieldRejected:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRejected(v)
+		return nil
+	case rollup.FieldDeliveriesCreated:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDeliveriesCreated(v)
+		return nil
+	case rollup.FieldDelivered:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDelivered(v)
+		return nil
+	case rollup.FieldDead:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDead(v)
+		return nil
+	case rollup.FieldAttempts:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAttempts(v)
+		return nil
+	case rollup.FieldFailedAttempts:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFailedAttempts(v)
+		return nil
+	case rollup.FieldLatency:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLatency(v)
+		return nil
+	case rollup.FieldEndToEnd:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEndToEnd(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Rollup field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *RollupMutation) AddedFields() []string {
+	var fields []string
+	if m.addstart != nil {
+		fields = append(fields, rollup.FieldStart)
+	}
+	if m.addwidth != nil {
+		fields = append(fields, rollup.FieldWidth)
+	}
+	if m.addreceived != nil {
+		fields = append(fields, rollup.FieldReceived)
+	}
+	if m.addduplicates != nil {
+		fields = append(fields, rollup.FieldDuplicates)
+	}
+	if m.addrejected != nil {
+		fields = append(fields, rollup.FieldRejected)
+	}
+	if m.adddeliveries_created != nil {
+		fields = append(fields, rollup.FieldDeliveriesCreated)
+	}
+	if m.adddelivered != nil {
+		fields = append(fields, rollup.FieldDelivered)
+	}
+	if m.adddead != nil {
+		fields = append(fields, rollup.FieldDead)
+	}
+	if m.addattempts != nil {
+		fields = append(fields, rollup.FieldAttempts)
+	}
+	if m.addfailed_attempts != nil {
+		fields = append(fields, rollup.FieldFailedAttempts)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *RollupMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case rollup.FieldStart:
+		return m.AddedStart()
+	case rollup.FieldWidth:
+		return m.AddedWidth()
+	case rollup.FieldReceived:
+		return m.AddedReceived()
+	case rollup.FieldDuplicates:
+		return m.AddedDuplicates()
+	case rollup.FieldRejected:
+		return m.AddedRejected()
+	case rollup.FieldDeliveriesCreated:
+		return m.AddedDeliveriesCreated()
+	case rollup.FieldDelivered:
+		return m.AddedDelivered()
+	case rollup.FieldDead:
+		return m.AddedDead()
+	case rollup.FieldAttempts:
+		return m.AddedAttempts()
+	case rollup.FieldFailedAttempts:
+		return m.AddedFailedAttempts()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RollupMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case rollup.FieldStart:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddStart(v)
+		return nil
+	case rollup.FieldWidth:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddWidth(v)
+		return nil
+	case rollup.FieldReceived:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddReceived(v)
+		return nil
+	case rollup.FieldDuplicates:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDuplicates(v)
+		return nil
+	case rollup.FieldRejected:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRejected(v)
+		return nil
+	case rollup.FieldDeliveriesCreated:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDeliveriesCreated(v)
+		return nil
+	case rollup.FieldDelivered:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDelivered(v)
+		return nil
+	case rollup.FieldDead:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDead(v)
+		return nil
+	case rollup.FieldAttempts:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddAttempts(v)
+		return nil
+	case rollup.FieldFailedAttempts:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFailedAttempts(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Rollup numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *RollupMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *RollupMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *RollupMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Rollup nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *RollupMutation) ResetField(name string) error {
+	switch name {
+	case rollup.FieldStart:
+		m.ResetStart()
+		return nil
+	case rollup.FieldWidth:
+		m.ResetWidth()
+		return nil
+	case rollup.FieldSourceID:
+		m.ResetSourceID()
+		return nil
+	case rollup.FieldEndpointID:
+		m.ResetEndpointID()
+		return nil
+	case rollup.FieldSubscriptionID:
+		m.ResetSubscriptionID()
+		return nil
+	case rollup.FieldPartnerID:
+		m.ResetPartnerID()
+		return nil
+	case rollup.FieldReceived:
+		m.ResetReceived()
+		return nil
+	case rollup.FieldDuplicates:
+		m.ResetDuplicates()
+		return nil
+	case rollup.FieldRejected:
+		m.ResetRejected()
+		return nil
+	case rollup.FieldDeliveriesCreated:
+		m.ResetDeliveriesCreated()
+		return nil
+	case rollup.FieldDelivered:
+		m.ResetDelivered()
+		return nil
+	case rollup.FieldDead:
+		m.ResetDead()
+		return nil
+	case rollup.FieldAttempts:
+		m.ResetAttempts()
+		return nil
+	case rollup.FieldFailedAttempts:
+		m.ResetFailedAttempts()
+		return nil
+	case rollup.FieldLatency:
+		m.ResetLatency()
+		return nil
+	case rollup.FieldEndToEnd:
+		m.ResetEndToEnd()
+		return nil
+	}
+	return fmt.Errorf("unknown Rollup field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *RollupMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *RollupMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *RollupMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *RollupMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *RollupMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *RollupMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *RollupMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Rollup unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *RollupMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Rollup edge %s", name)
+}
+
+// SightingMutation represents an operation that mutates the Sighting nodes in the graph.
+type SightingMutation struct {
+	config
+	op              Op
+	typ             string
+	id              *string
+	source_id       *string
+	type_id         *string
+	event_count     *int
+	addevent_count  *int
+	sample_count    *int
+	addsample_count *int
+	last_seen_at    *column.Time
+	addlast_seen_at *column.Time
+	drifted_at      *column.Time
+	adddrifted_at   *column.Time
+	told_at         *column.Time
+	addtold_at      *column.Time
+	size            *int
+	addsize         *int
+	drift           *[]byte
+	fingerprints    *[]byte
+	shape           *[]byte
+	clearedFields   map[string]struct{}
+	done            bool
+	oldValue        func(context.Context) (*Sighting, error)
+	predicates      []predicate.Sighting
+}
+
+var _ ent.Mutation = (*SightingMutation)(nil)
+
+// sightingOption allows management of the mutation configuration using functional options.
+type sightingOption func(*SightingMutation)
+
+// newSightingMutation creates new mutation for the Sighting entity.
+func newSightingMutation(c config, op Op, opts ...sightingOption) *SightingMutation {
+	m := &SightingMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeSighting,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withSightingID sets the ID field of the mutation.
+func withSightingID(id string) sightingOption {
+	return func(m *SightingMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Sighting
+		)
+		m.oldValue = func(ctx context.Context) (*Sighting, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Sighting.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withSighting sets the old Sighting of the mutation.
+func withSighting(node *Sighting) sightingOption {
+	return func(m *SightingMutation) {
+		m.oldValue = func(context.Context) (*Sighting, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m SightingMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m SightingMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Sighting entities.
+func (m *SightingMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *SightingMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *SightingMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Sighting.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetSourceID sets the "source_id" field.
+func (m *SightingMutation) SetSourceID(s string) {
+	m.source_id = &s
+}
+
+// SourceID returns the value of the "source_id" field in the mutation.
+func (m *SightingMutation) SourceID() (r string, exists bool) {
+	v := m.source_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSourceID returns the old "source_id" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldSourceID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSourceID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSourceID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSourceID: %w", err)
+	}
+	return oldValue.SourceID, nil
+}
+
+// ResetSourceID resets all changes to the "source_id" field.
+func (m *SightingMutation) ResetSourceID() {
+	m.source_id = nil
+}
+
+// SetTypeID sets the "type_id" field.
+func (m *SightingMutation) SetTypeID(s string) {
+	m.type_id = &s
+}
+
+// TypeID returns the value of the "type_id" field in the mutation.
+func (m *SightingMutation) TypeID() (r string, exists bool) {
+	v := m.type_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTypeID returns the old "type_id" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldTypeID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTypeID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTypeID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTypeID: %w", err)
+	}
+	return oldValue.TypeID, nil
+}
+
+// ResetTypeID resets all changes to the "type_id" field.
+func (m *SightingMutation) ResetTypeID() {
+	m.type_id = nil
+}
+
+// SetEventCount sets the "event_count" field.
+func (m *SightingMutation) SetEventCount(i int) {
+	m.event_count = &i
+	m.addevent_count = nil
+}
+
+// EventCount returns the value of the "event_count" field in the mutation.
+func (m *SightingMutation) EventCount() (r int, exists bool) {
+	v := m.event_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEventCount returns the old "event_count" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldEventCount(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEventCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEventCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEventCount: %w", err)
+	}
+	return oldValue.EventCount, nil
+}
+
+// AddEventCount adds i to the "event_count" field.
+func (m *SightingMutation) AddEventCount(i int) {
+	if m.addevent_count != nil {
+		*m.addevent_count += i
+	} else {
+		m.addevent_count = &i
+	}
+}
+
+// AddedEventCount returns the value that was added to the "event_count" field in this mutation.
+func (m *SightingMutation) AddedEventCount() (r int, exists bool) {
+	v := m.addevent_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetEventCount resets all changes to the "event_count" field.
+func (m *SightingMutation) ResetEventCount() {
+	m.event_count = nil
+	m.addevent_count = nil
+}
+
+// SetSampleCount sets the "sample_count" field.
+func (m *SightingMutation) SetSampleCount(i int) {
+	m.sample_count = &i
+	m.addsample_count = nil
+}
+
+// SampleCount returns the value of the "sample_count" field in the mutation.
+func (m *SightingMutation) SampleCount() (r int, exists bool) {
+	v := m.sample_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSampleCount returns the old "sample_count" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldSampleCount(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSampleCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSampleCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSampleCount: %w", err)
+	}
+	return oldValue.SampleCount, nil
+}
+
+// AddSampleCount adds i to the "sample_count" field.
+func (m *SightingMutation) AddSampleCount(i int) {
+	if m.addsample_count != nil {
+		*m.addsample_count += i
+	} else {
+		m.addsample_count = &i
+	}
+}
+
+// AddedSampleCount returns the value that was added to the "sample_count" field in this mutation.
+func (m *SightingMutation) AddedSampleCount() (r int, exists bool) {
+	v := m.addsample_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSampleCount resets all changes to the "sample_count" field.
+func (m *SightingMutation) ResetSampleCount() {
+	m.sample_count = nil
+	m.addsample_count = nil
+}
+
+// SetLastSeenAt sets the "last_seen_at" field.
+func (m *SightingMutation) SetLastSeenAt(c column.Time) {
+	m.last_seen_at = &c
+	m.addlast_seen_at = nil
+}
+
+// LastSeenAt returns the value of the "last_seen_at" field in the mutation.
+func (m *SightingMutation) LastSeenAt() (r column.Time, exists bool) {
+	v := m.last_seen_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLastSeenAt returns the old "last_seen_at" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldLastSeenAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLastSeenAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLastSeenAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLastSeenAt: %w", err)
+	}
+	return oldValue.LastSeenAt, nil
+}
+
+// AddLastSeenAt adds c to the "last_seen_at" field.
+func (m *SightingMutation) AddLastSeenAt(c column.Time) {
+	if m.addlast_seen_at != nil {
+		*m.addlast_seen_at += c
+	} else {
+		m.addlast_seen_at = &c
+	}
+}
+
+// AddedLastSeenAt returns the value that was added to the "last_seen_at" field in this mutation.
+func (m *SightingMutation) AddedLastSeenAt() (r column.Time, exists bool) {
+	v := m.addlast_seen_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetLastSeenAt resets all changes to the "last_seen_at" field.
+func (m *SightingMutation) ResetLastSeenAt() {
+	m.last_seen_at = nil
+	m.addlast_seen_at = nil
+}
+
+// SetDriftedAt sets the "drifted_at" field.
+func (m *SightingMutation) SetDriftedAt(c column.Time) {
+	m.drifted_at = &c
+	m.adddrifted_at = nil
+}
+
+// DriftedAt returns the value of the "drifted_at" field in the mutation.
+func (m *SightingMutation) DriftedAt() (r column.Time, exists bool) {
+	v := m.drifted_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDriftedAt returns the old "drifted_at" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldDriftedAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDriftedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDriftedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDriftedAt: %w", err)
+	}
+	return oldValue.DriftedAt, nil
+}
+
+// AddDriftedAt adds c to the "drifted_at" field.
+func (m *SightingMutation) AddDriftedAt(c column.Time) {
+	if m.adddrifted_at != nil {
+		*m.adddrifted_at += c
+	} else {
+		m.adddrifted_at = &c
+	}
+}
+
+// AddedDriftedAt returns the value that was added to the "drifted_at" field in this mutation.
+func (m *SightingMutation) AddedDriftedAt() (r column.Time, exists bool) {
+	v := m.adddrifted_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDriftedAt resets all changes to the "drifted_at" field.
+func (m *SightingMutation) ResetDriftedAt() {
+	m.drifted_at = nil
+	m.adddrifted_at = nil
+}
+
+// SetToldAt sets the "told_at" field.
+func (m *SightingMutation) SetToldAt(c column.Time) {
+	m.told_at = &c
+	m.addtold_at = nil
+}
+
+// ToldAt returns the value of the "told_at" field in the mutation.
+func (m *SightingMutation) ToldAt() (r column.Time, exists bool) {
+	v := m.told_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldToldAt returns the old "told_at" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldToldAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldToldAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldToldAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldToldAt: %w", err)
+	}
+	return oldValue.ToldAt, nil
+}
+
+// AddToldAt adds c to the "told_at" field.
+func (m *SightingMutation) AddToldAt(c column.Time) {
+	if m.addtold_at != nil {
+		*m.addtold_at += c
+	} else {
+		m.addtold_at = &c
+	}
+}
+
+// AddedToldAt returns the value that was added to the "told_at" field in this mutation.
+func (m *SightingMutation) AddedToldAt() (r column.Time, exists bool) {
+	v := m.addtold_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetToldAt resets all changes to the "told_at" field.
+func (m *SightingMutation) ResetToldAt() {
+	m.told_at = nil
+	m.addtold_at = nil
+}
+
+// SetSize sets the "size" field.
+func (m *SightingMutation) SetSize(i int) {
+	m.size = &i
+	m.addsize = nil
+}
+
+// Size returns the value of the "size" field in the mutation.
+func (m *SightingMutation) Size() (r int, exists bool) {
+	v := m.size
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSize returns the old "size" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldSize(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSize is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSize requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSize: %w", err)
+	}
+	return oldValue.Size, nil
+}
+
+// AddSize adds i to the "size" field.
+func (m *SightingMutation) AddSize(i int) {
+	if m.addsize != nil {
+		*m.addsize += i
+	} else {
+		m.addsize = &i
+	}
+}
+
+// AddedSize returns the value that was added to the "size" field in this mutation.
+func (m *SightingMutation) AddedSize() (r int, exists bool) {
+	v := m.addsize
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSize resets all changes to the "size" field.
+func (m *SightingMutation) ResetSize() {
+	m.size = nil
+	m.addsize = nil
+}
+
+// SetDrift sets the "drift" field.
+func (m *SightingMutation) SetDrift(b []byte) {
+	m.drift = &b
+}
+
+// Drift returns the value of the "drift" field in the mutation.
+func (m *SightingMutation) Drift() (r []byte, exists bool) {
+	v := m.drift
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDrift returns the old "drift" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldDrift(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDrift is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDrift requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDrift: %w", err)
+	}
+	return oldValue.Drift, nil
+}
+
+// ResetDrift resets all changes to the "drift" field.
+func (m *SightingMutation) ResetDrift() {
+	m.drift = nil
+}
+
+// SetFingerprints sets the "fingerprints" field.
+func (m *SightingMutation) SetFingerprints(b []byte) {
+	m.fingerprints = &b
+}
+
+// Fingerprints returns the value of the "fingerprints" field in the mutation.
+func (m *SightingMutation) Fingerprints() (r []byte, exists bool) {
+	v := m.fingerprints
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFingerprints returns the old "fingerprints" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldFingerprints(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFingerprints is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFingerprints requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFingerprints: %w", err)
+	}
+	return oldValue.Fingerprints, nil
+}
+
+// ResetFingerprints resets all changes to the "fingerprints" field.
+func (m *SightingMutation) ResetFingerprints() {
+	m.fingerprints = nil
+}
+
+// SetShape sets the "shape" field.
+func (m *SightingMutation) SetShape(b []byte) {
+	m.shape = &b
+}
+
+// Shape returns the value of the "shape" field in the mutation.
+func (m *SightingMutation) Shape() (r []byte, exists bool) {
+	v := m.shape
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldShape returns the old "shape" field's value of the Sighting entity.
+// If the Sighting object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SightingMutation) OldShape(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldShape is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldShape requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldShape: %w", err)
+	}
+	return oldValue.Shape, nil
+}
+
+// ResetShape resets all changes to the "shape" field.
+func (m *SightingMutation) ResetShape() {
+	m.shape = nil
+}
+
+// Where appends a list predicates to the SightingMutation builder.
+func (m *SightingMutation) Where(ps ...predicate.Sighting) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the SightingMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *SightingMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Sighting, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *SightingMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *SightingMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Sighting).
+func (m *SightingMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *SightingMutation) Fields() []string {
+	fields := make([]string, 0, 11)
+	if m.source_id != nil {
+		fields = append(fields, sighting.FieldSourceID)
+	}
+	if m.type_id != nil {
+		fields = append(fields, sighting.FieldTypeID)
+	}
+	if m.event_count != nil {
+		fields = append(fields, sighting.FieldEventCount)
+	}
+	if m.sample_count != nil {
+		fields = append(fields, sighting.FieldSampleCount)
+	}
+	if m.last_seen_at != nil {
+		fields = append(fields, sighting.FieldLastSeenAt)
+	}
+	if m.drifted_at != nil {
+		fields = append(fields, sighting.FieldDriftedAt)
+	}
+	if m.told_at != nil {
+		fields = append(fields, sighting.FieldToldAt)
+	}
+	if m.size != nil {
+		fields = append(fields, sighting.FieldSize)
+	}
+	if m.drift != nil {
+		fields = append(fields, sighting.FieldDrift)
+	}
+	if m.fingerprints != nil {
+		fields = append(fields, sighting.FieldFingerprints)
+	}
+	if m.shape != nil {
+		fields = append(fields, sighting.FieldShape)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *SightingMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case sighting.FieldSourceID:
+		return m.SourceID()
+	case sighting.FieldTypeID:
+		return m.TypeID()
+	case sighting.FieldEventCount:
+		return m.EventCount()
+	case sighting.FieldSampleCount:
+		return m.SampleCount()
+	case sighting.FieldLastSeenAt:
+		return m.LastSeenAt()
+	case sighting.FieldDriftedAt:
+		return m.DriftedAt()
+	case sighting.FieldToldAt:
+		return m.ToldAt()
+	case sighting.FieldSize:
+		return m.Size()
+	case sighting.FieldDrift:
+		return m.Drift()
+	case sighting.FieldFingerprints:
+		return m.Fingerprints()
+	case sighting.FieldShape:
+		return m.Shape()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *SightingMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case sighting.FieldSourceID:
+		return m.OldSourceID(ctx)
+	case sighting.FieldTypeID:
+		return m.OldTypeID(ctx)
+	case sighting.FieldEventCount:
+		return m.OldEventCount(ctx)
+	case sighting.FieldSampleCount:
+		return m.OldSampleCount(ctx)
+	case sighting.FieldLastSeenAt:
+		return m.OldLastSeenAt(ctx)
+	case sighting.FieldDriftedAt:
+		return m.OldDriftedAt(ctx)
+	case sighting.FieldToldAt:
+		return m.OldToldAt(ctx)
+	case sighting.FieldSize:
+		return m.OldSize(ctx)
+	case sighting.FieldDrift:
+		return m.OldDrift(ctx)
+	case sighting.FieldFingerprints:
+		return m.OldFingerprints(ctx)
+	case sighting.FieldShape:
+		return m.OldShape(ctx)
+	}
+	return nil, fmt.Errorf("unknown Sighting field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *SightingMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case sighting.FieldSourceID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSourceID(v)
+		return nil
+	case sighting.FieldTypeID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTypeID(v)
+		return nil
+	case sighting.FieldEventCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEventCount(v)
+		return nil
+	case sighting.FieldSampleCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSampleCount(v)
+		return nil
+	case sighting.FieldLastSeenAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLastSeenAt(v)
+		return nil
+	case sighting.FieldDriftedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDriftedAt(v)
+		return nil
+	case sighting.FieldToldAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetToldAt(v)
+		return nil
+	case sighting.FieldSize:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSize(v)
+		return nil
+	case sighting.FieldDrift:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDrift(v)
+		return nil
+	case sighting.FieldFingerprints:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFingerprints(v)
+		return nil
+	case sighting.FieldShape:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetShape(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Sighting field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *SightingMutation) AddedFields() []string {
+	var fields []string
+	if m.addevent_count != nil {
+		fields = append(fields, sighting.FieldEventCount)
+	}
+	if m.addsample_count != nil {
+		fields = append(fields, sighting.FieldSampleCount)
+	}
+	if m.addlast_seen_at != nil {
+		fields = append(fields, sighting.FieldLastSeenAt)
+	}
+	if m.adddrifted_at != nil {
+		fields = append(fields, sighting.FieldDriftedAt)
+	}
+	if m.addtold_at != nil {
+		fields = append(fields, sighting.FieldToldAt)
+	}
+	if m.addsize != nil {
+		fields = append(fields, sighting.FieldSize)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *SightingMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case sighting.FieldEventCount:
+		return m.AddedEventCount()
+	case sighting.FieldSampleCount:
+		return m.AddedSampleCount()
+	case sighting.FieldLastSeenAt:
+		return m.AddedLastSeenAt()
+	case sighting.FieldDriftedAt:
+		return m.AddedDriftedAt()
+	case sighting.FieldToldAt:
+		return m.AddedToldAt()
+	case sighting.FieldSize:
+		return m.AddedSize()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *SightingMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case sighting.FieldEventCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddEventCount(v)
+		return nil
+	case sighting.FieldSampleCount:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSampleCount(v)
+		return nil
+	case sighting.FieldLastSeenAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddLastSeenAt(v)
+		return nil
+	case sighting.FieldDriftedAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDriftedAt(v)
+		return nil
+	case sighting.FieldToldAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddToldAt(v)
+		return nil
+	case sighting.FieldSize:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSize(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Sighting numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *SightingMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *SightingMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *SightingMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Sighting nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *SightingMutation) ResetField(name string) error {
+	switch name {
+	case sighting.FieldSourceID:
+		m.ResetSourceID()
+		return nil
+	case sighting.FieldTypeID:
+		m.ResetTypeID()
+		return nil
+	case sighting.FieldEventCount:
+		m.ResetEventCount()
+		return nil
+	case sighting.FieldSampleCount:
+		m.ResetSampleCount()
+		return nil
+	case sighting.FieldLastSeenAt:
+		m.ResetLastSeenAt()
+		return nil
+	case sighting.FieldDriftedAt:
+		m.ResetDriftedAt()
+		return nil
+	case sighting.FieldToldAt:
+		m.ResetToldAt()
+		return nil
+	case sighting.FieldSize:
+		m.ResetSize()
+		return nil
+	case sighting.FieldDrift:
+		m.ResetDrift()
+		return nil
+	case sighting.FieldFingerprints:
+		m.ResetFingerprints()
+		return nil
+	case sighting.FieldShape:
+		m.ResetShape()
+		return nil
+	}
+	return fmt.Errorf("unknown Sighting field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *SightingMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *SightingMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *SightingMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *SightingMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *SightingMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *SightingMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *SightingMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Sighting unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *SightingMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Sighting edge %s", name)
+}
+
 // SourceMutation represents an operation that mutates the Source nodes in the graph.
 type SourceMutation struct {
 	config
@@ -8206,6 +20667,9 @@ type SourceMutation struct {
 	addmax_body_bytes *int
 	dedupe_window     *time.Duration
 	adddedupe_window  *time.Duration
+	settings          *[]byte
+	capturing         *int
+	addcapturing      *int
 	clearedFields     map[string]struct{}
 	done              bool
 	oldValue          func(context.Context) (*Source, error)
@@ -9057,6 +21521,111 @@ func (m *SourceMutation) ResetDedupeWindow() {
 	m.adddedupe_window = nil
 }
 
+// SetSettings sets the "settings" field.
+func (m *SourceMutation) SetSettings(b []byte) {
+	m.settings = &b
+}
+
+// Settings returns the value of the "settings" field in the mutation.
+func (m *SourceMutation) Settings() (r []byte, exists bool) {
+	v := m.settings
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSettings returns the old "settings" field's value of the Source entity.
+// If the Source object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SourceMutation) OldSettings(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSettings is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSettings requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSettings: %w", err)
+	}
+	return oldValue.Settings, nil
+}
+
+// ClearSettings clears the value of the "settings" field.
+func (m *SourceMutation) ClearSettings() {
+	m.settings = nil
+	m.clearedFields[source.FieldSettings] = struct{}{}
+}
+
+// SettingsCleared returns if the "settings" field was cleared in this mutation.
+func (m *SourceMutation) SettingsCleared() bool {
+	_, ok := m.clearedFields[source.FieldSettings]
+	return ok
+}
+
+// ResetSettings resets all changes to the "settings" field.
+func (m *SourceMutation) ResetSettings() {
+	m.settings = nil
+	delete(m.clearedFields, source.FieldSettings)
+}
+
+// SetCapturing sets the "capturing" field.
+func (m *SourceMutation) SetCapturing(i int) {
+	m.capturing = &i
+	m.addcapturing = nil
+}
+
+// Capturing returns the value of the "capturing" field in the mutation.
+func (m *SourceMutation) Capturing() (r int, exists bool) {
+	v := m.capturing
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCapturing returns the old "capturing" field's value of the Source entity.
+// If the Source object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SourceMutation) OldCapturing(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCapturing is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCapturing requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCapturing: %w", err)
+	}
+	return oldValue.Capturing, nil
+}
+
+// AddCapturing adds i to the "capturing" field.
+func (m *SourceMutation) AddCapturing(i int) {
+	if m.addcapturing != nil {
+		*m.addcapturing += i
+	} else {
+		m.addcapturing = &i
+	}
+}
+
+// AddedCapturing returns the value that was added to the "capturing" field in this mutation.
+func (m *SourceMutation) AddedCapturing() (r int, exists bool) {
+	v := m.addcapturing
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetCapturing resets all changes to the "capturing" field.
+func (m *SourceMutation) ResetCapturing() {
+	m.capturing = nil
+	m.addcapturing = nil
+}
+
 // Where appends a list predicates to the SourceMutation builder.
 func (m *SourceMutation) Where(ps ...predicate.Source) {
 	m.predicates = append(m.predicates, ps...)
@@ -9091,7 +21660,7 @@ func (m *SourceMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *SourceMutation) Fields() []string {
-	fields := make([]string, 0, 18)
+	fields := make([]string, 0, 20)
 	if m.created_at != nil {
 		fields = append(fields, source.FieldCreatedAt)
 	}
@@ -9146,6 +21715,12 @@ func (m *SourceMutation) Fields() []string {
 	if m.dedupe_window != nil {
 		fields = append(fields, source.FieldDedupeWindow)
 	}
+	if m.settings != nil {
+		fields = append(fields, source.FieldSettings)
+	}
+	if m.capturing != nil {
+		fields = append(fields, source.FieldCapturing)
+	}
 	return fields
 }
 
@@ -9190,6 +21765,10 @@ func (m *SourceMutation) Field(name string) (ent.Value, bool) {
 		return m.MaxBodyBytes()
 	case source.FieldDedupeWindow:
 		return m.DedupeWindow()
+	case source.FieldSettings:
+		return m.Settings()
+	case source.FieldCapturing:
+		return m.Capturing()
 	}
 	return nil, false
 }
@@ -9235,6 +21814,10 @@ func (m *SourceMutation) OldField(ctx context.Context, name string) (ent.Value, 
 		return m.OldMaxBodyBytes(ctx)
 	case source.FieldDedupeWindow:
 		return m.OldDedupeWindow(ctx)
+	case source.FieldSettings:
+		return m.OldSettings(ctx)
+	case source.FieldCapturing:
+		return m.OldCapturing(ctx)
 	}
 	return nil, fmt.Errorf("unknown Source field %s", name)
 }
@@ -9370,6 +21953,20 @@ func (m *SourceMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetDedupeWindow(v)
 		return nil
+	case source.FieldSettings:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSettings(v)
+		return nil
+	case source.FieldCapturing:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCapturing(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Source field %s", name)
 }
@@ -9390,6 +21987,9 @@ func (m *SourceMutation) AddedFields() []string {
 	if m.adddedupe_window != nil {
 		fields = append(fields, source.FieldDedupeWindow)
 	}
+	if m.addcapturing != nil {
+		fields = append(fields, source.FieldCapturing)
+	}
 	return fields
 }
 
@@ -9406,6 +22006,8 @@ func (m *SourceMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedMaxBodyBytes()
 	case source.FieldDedupeWindow:
 		return m.AddedDedupeWindow()
+	case source.FieldCapturing:
+		return m.AddedCapturing()
 	}
 	return nil, false
 }
@@ -9443,6 +22045,13 @@ func (m *SourceMutation) AddField(name string, value ent.Value) error {
 		}
 		m.AddDedupeWindow(v)
 		return nil
+	case source.FieldCapturing:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddCapturing(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Source numeric field %s", name)
 }
@@ -9453,6 +22062,9 @@ func (m *SourceMutation) ClearedFields() []string {
 	var fields []string
 	if m.FieldCleared(source.FieldVerification) {
 		fields = append(fields, source.FieldVerification)
+	}
+	if m.FieldCleared(source.FieldSettings) {
+		fields = append(fields, source.FieldSettings)
 	}
 	return fields
 }
@@ -9470,6 +22082,9 @@ func (m *SourceMutation) ClearField(name string) error {
 	switch name {
 	case source.FieldVerification:
 		m.ClearVerification()
+		return nil
+	case source.FieldSettings:
+		m.ClearSettings()
 		return nil
 	}
 	return fmt.Errorf("unknown Source nullable field %s", name)
@@ -9533,6 +22148,12 @@ func (m *SourceMutation) ResetField(name string) error {
 	case source.FieldDedupeWindow:
 		m.ResetDedupeWindow()
 		return nil
+	case source.FieldSettings:
+		m.ResetSettings()
+		return nil
+	case source.FieldCapturing:
+		m.ResetCapturing()
+		return nil
 	}
 	return fmt.Errorf("unknown Source field %s", name)
 }
@@ -9585,6 +22206,374 @@ func (m *SourceMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Source edge %s", name)
 }
 
+// SourceClockMutation represents an operation that mutates the SourceClock nodes in the graph.
+type SourceClockMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	newest_at     *column.Time
+	addnewest_at  *column.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*SourceClock, error)
+	predicates    []predicate.SourceClock
+}
+
+var _ ent.Mutation = (*SourceClockMutation)(nil)
+
+// sourceclockOption allows management of the mutation configuration using functional options.
+type sourceclockOption func(*SourceClockMutation)
+
+// newSourceClockMutation creates new mutation for the SourceClock entity.
+func newSourceClockMutation(c config, op Op, opts ...sourceclockOption) *SourceClockMutation {
+	m := &SourceClockMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeSourceClock,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withSourceClockID sets the ID field of the mutation.
+func withSourceClockID(id string) sourceclockOption {
+	return func(m *SourceClockMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *SourceClock
+		)
+		m.oldValue = func(ctx context.Context) (*SourceClock, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().SourceClock.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withSourceClock sets the old SourceClock of the mutation.
+func withSourceClock(node *SourceClock) sourceclockOption {
+	return func(m *SourceClockMutation) {
+		m.oldValue = func(context.Context) (*SourceClock, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m SourceClockMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m SourceClockMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of SourceClock entities.
+func (m *SourceClockMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *SourceClockMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *SourceClockMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().SourceClock.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetNewestAt sets the "newest_at" field.
+func (m *SourceClockMutation) SetNewestAt(c column.Time) {
+	m.newest_at = &c
+	m.addnewest_at = nil
+}
+
+// NewestAt returns the value of the "newest_at" field in the mutation.
+func (m *SourceClockMutation) NewestAt() (r column.Time, exists bool) {
+	v := m.newest_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNewestAt returns the old "newest_at" field's value of the SourceClock entity.
+// If the SourceClock object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SourceClockMutation) OldNewestAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNewestAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNewestAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNewestAt: %w", err)
+	}
+	return oldValue.NewestAt, nil
+}
+
+// AddNewestAt adds c to the "newest_at" field.
+func (m *SourceClockMutation) AddNewestAt(c column.Time) {
+	if m.addnewest_at != nil {
+		*m.addnewest_at += c
+	} else {
+		m.addnewest_at = &c
+	}
+}
+
+// AddedNewestAt returns the value that was added to the "newest_at" field in this mutation.
+func (m *SourceClockMutation) AddedNewestAt() (r column.Time, exists bool) {
+	v := m.addnewest_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetNewestAt resets all changes to the "newest_at" field.
+func (m *SourceClockMutation) ResetNewestAt() {
+	m.newest_at = nil
+	m.addnewest_at = nil
+}
+
+// Where appends a list predicates to the SourceClockMutation builder.
+func (m *SourceClockMutation) Where(ps ...predicate.SourceClock) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the SourceClockMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *SourceClockMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.SourceClock, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *SourceClockMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *SourceClockMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (SourceClock).
+func (m *SourceClockMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *SourceClockMutation) Fields() []string {
+	fields := make([]string, 0, 1)
+	if m.newest_at != nil {
+		fields = append(fields, sourceclock.FieldNewestAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *SourceClockMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case sourceclock.FieldNewestAt:
+		return m.NewestAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *SourceClockMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case sourceclock.FieldNewestAt:
+		return m.OldNewestAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown SourceClock field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *SourceClockMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case sourceclock.FieldNewestAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNewestAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown SourceClock field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *SourceClockMutation) AddedFields() []string {
+	var fields []string
+	if m.addnewest_at != nil {
+		fields = append(fields, sourceclock.FieldNewestAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *SourceClockMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case sourceclock.FieldNewestAt:
+		return m.AddedNewestAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *SourceClockMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case sourceclock.FieldNewestAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddNewestAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown SourceClock numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *SourceClockMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *SourceClockMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *SourceClockMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown SourceClock nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *SourceClockMutation) ResetField(name string) error {
+	switch name {
+	case sourceclock.FieldNewestAt:
+		m.ResetNewestAt()
+		return nil
+	}
+	return fmt.Errorf("unknown SourceClock field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *SourceClockMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *SourceClockMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *SourceClockMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *SourceClockMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *SourceClockMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *SourceClockMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *SourceClockMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown SourceClock unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *SourceClockMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown SourceClock edge %s", name)
+}
+
 // SubscriptionMutation represents an operation that mutates the Subscription nodes in the graph.
 type SubscriptionMutation struct {
 	config
@@ -9603,6 +22592,10 @@ type SubscriptionMutation struct {
 	source_ids        *[]string
 	appendsource_ids  []string
 	filter            *string
+	transform         **hub.Transform
+	ordering          *hub.OrderingMode
+	ordering_key      *string
+	poison            *hub.PoisonRule
 	clearedFields     map[string]struct{}
 	done              bool
 	oldValue          func(context.Context) (*Subscription, error)
@@ -10071,6 +23064,163 @@ func (m *SubscriptionMutation) ResetFilter() {
 	m.filter = nil
 }
 
+// SetTransform sets the "transform" field.
+func (m *SubscriptionMutation) SetTransform(h *hub.Transform) {
+	m.transform = &h
+}
+
+// Transform returns the value of the "transform" field in the mutation.
+func (m *SubscriptionMutation) Transform() (r *hub.Transform, exists bool) {
+	v := m.transform
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTransform returns the old "transform" field's value of the Subscription entity.
+// If the Subscription object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionMutation) OldTransform(ctx context.Context) (v *hub.Transform, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTransform is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTransform requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTransform: %w", err)
+	}
+	return oldValue.Transform, nil
+}
+
+// ClearTransform clears the value of the "transform" field.
+func (m *SubscriptionMutation) ClearTransform() {
+	m.transform = nil
+	m.clearedFields[subscription.FieldTransform] = struct{}{}
+}
+
+// TransformCleared returns if the "transform" field was cleared in this mutation.
+func (m *SubscriptionMutation) TransformCleared() bool {
+	_, ok := m.clearedFields[subscription.FieldTransform]
+	return ok
+}
+
+// ResetTransform resets all changes to the "transform" field.
+func (m *SubscriptionMutation) ResetTransform() {
+	m.transform = nil
+	delete(m.clearedFields, subscription.FieldTransform)
+}
+
+// SetOrdering sets the "ordering" field.
+func (m *SubscriptionMutation) SetOrdering(hm hub.OrderingMode) {
+	m.ordering = &hm
+}
+
+// Ordering returns the value of the "ordering" field in the mutation.
+func (m *SubscriptionMutation) Ordering() (r hub.OrderingMode, exists bool) {
+	v := m.ordering
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldOrdering returns the old "ordering" field's value of the Subscription entity.
+// If the Subscription object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionMutation) OldOrdering(ctx context.Context) (v hub.OrderingMode, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldOrdering is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldOrdering requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldOrdering: %w", err)
+	}
+	return oldValue.Ordering, nil
+}
+
+// ResetOrdering resets all changes to the "ordering" field.
+func (m *SubscriptionMutation) ResetOrdering() {
+	m.ordering = nil
+}
+
+// SetOrderingKey sets the "ordering_key" field.
+func (m *SubscriptionMutation) SetOrderingKey(s string) {
+	m.ordering_key = &s
+}
+
+// OrderingKey returns the value of the "ordering_key" field in the mutation.
+func (m *SubscriptionMutation) OrderingKey() (r string, exists bool) {
+	v := m.ordering_key
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldOrderingKey returns the old "ordering_key" field's value of the Subscription entity.
+// If the Subscription object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionMutation) OldOrderingKey(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldOrderingKey is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldOrderingKey requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldOrderingKey: %w", err)
+	}
+	return oldValue.OrderingKey, nil
+}
+
+// ResetOrderingKey resets all changes to the "ordering_key" field.
+func (m *SubscriptionMutation) ResetOrderingKey() {
+	m.ordering_key = nil
+}
+
+// SetPoison sets the "poison" field.
+func (m *SubscriptionMutation) SetPoison(hr hub.PoisonRule) {
+	m.poison = &hr
+}
+
+// Poison returns the value of the "poison" field in the mutation.
+func (m *SubscriptionMutation) Poison() (r hub.PoisonRule, exists bool) {
+	v := m.poison
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPoison returns the old "poison" field's value of the Subscription entity.
+// If the Subscription object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionMutation) OldPoison(ctx context.Context) (v hub.PoisonRule, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPoison is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPoison requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPoison: %w", err)
+	}
+	return oldValue.Poison, nil
+}
+
+// ResetPoison resets all changes to the "poison" field.
+func (m *SubscriptionMutation) ResetPoison() {
+	m.poison = nil
+}
+
 // Where appends a list predicates to the SubscriptionMutation builder.
 func (m *SubscriptionMutation) Where(ps ...predicate.Subscription) {
 	m.predicates = append(m.predicates, ps...)
@@ -10105,7 +23255,7 @@ func (m *SubscriptionMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *SubscriptionMutation) Fields() []string {
-	fields := make([]string, 0, 8)
+	fields := make([]string, 0, 12)
 	if m.created_at != nil {
 		fields = append(fields, subscription.FieldCreatedAt)
 	}
@@ -10129,6 +23279,18 @@ func (m *SubscriptionMutation) Fields() []string {
 	}
 	if m.filter != nil {
 		fields = append(fields, subscription.FieldFilter)
+	}
+	if m.transform != nil {
+		fields = append(fields, subscription.FieldTransform)
+	}
+	if m.ordering != nil {
+		fields = append(fields, subscription.FieldOrdering)
+	}
+	if m.ordering_key != nil {
+		fields = append(fields, subscription.FieldOrderingKey)
+	}
+	if m.poison != nil {
+		fields = append(fields, subscription.FieldPoison)
 	}
 	return fields
 }
@@ -10154,6 +23316,14 @@ func (m *SubscriptionMutation) Field(name string) (ent.Value, bool) {
 		return m.SourceIds()
 	case subscription.FieldFilter:
 		return m.Filter()
+	case subscription.FieldTransform:
+		return m.Transform()
+	case subscription.FieldOrdering:
+		return m.Ordering()
+	case subscription.FieldOrderingKey:
+		return m.OrderingKey()
+	case subscription.FieldPoison:
+		return m.Poison()
 	}
 	return nil, false
 }
@@ -10179,6 +23349,14 @@ func (m *SubscriptionMutation) OldField(ctx context.Context, name string) (ent.V
 		return m.OldSourceIds(ctx)
 	case subscription.FieldFilter:
 		return m.OldFilter(ctx)
+	case subscription.FieldTransform:
+		return m.OldTransform(ctx)
+	case subscription.FieldOrdering:
+		return m.OldOrdering(ctx)
+	case subscription.FieldOrderingKey:
+		return m.OldOrderingKey(ctx)
+	case subscription.FieldPoison:
+		return m.OldPoison(ctx)
 	}
 	return nil, fmt.Errorf("unknown Subscription field %s", name)
 }
@@ -10244,6 +23422,34 @@ func (m *SubscriptionMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetFilter(v)
 		return nil
+	case subscription.FieldTransform:
+		v, ok := value.(*hub.Transform)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTransform(v)
+		return nil
+	case subscription.FieldOrdering:
+		v, ok := value.(hub.OrderingMode)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetOrdering(v)
+		return nil
+	case subscription.FieldOrderingKey:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetOrderingKey(v)
+		return nil
+	case subscription.FieldPoison:
+		v, ok := value.(hub.PoisonRule)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPoison(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Subscription field %s", name)
 }
@@ -10300,7 +23506,11 @@ func (m *SubscriptionMutation) AddField(name string, value ent.Value) error {
 // ClearedFields returns all nullable fields that were cleared during this
 // mutation.
 func (m *SubscriptionMutation) ClearedFields() []string {
-	return nil
+	var fields []string
+	if m.FieldCleared(subscription.FieldTransform) {
+		fields = append(fields, subscription.FieldTransform)
+	}
+	return fields
 }
 
 // FieldCleared returns a boolean indicating if a field with the given name was
@@ -10313,6 +23523,11 @@ func (m *SubscriptionMutation) FieldCleared(name string) bool {
 // ClearField clears the value of the field with the given name. It returns an
 // error if the field is not defined in the schema.
 func (m *SubscriptionMutation) ClearField(name string) error {
+	switch name {
+	case subscription.FieldTransform:
+		m.ClearTransform()
+		return nil
+	}
 	return fmt.Errorf("unknown Subscription nullable field %s", name)
 }
 
@@ -10343,6 +23558,18 @@ func (m *SubscriptionMutation) ResetField(name string) error {
 		return nil
 	case subscription.FieldFilter:
 		m.ResetFilter()
+		return nil
+	case subscription.FieldTransform:
+		m.ResetTransform()
+		return nil
+	case subscription.FieldOrdering:
+		m.ResetOrdering()
+		return nil
+	case subscription.FieldOrderingKey:
+		m.ResetOrderingKey()
+		return nil
+	case subscription.FieldPoison:
+		m.ResetPoison()
 		return nil
 	}
 	return fmt.Errorf("unknown Subscription field %s", name)
@@ -10394,4 +23621,1759 @@ func (m *SubscriptionMutation) ClearEdge(name string) error {
 // It returns an error if the edge is not defined in the schema.
 func (m *SubscriptionMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Subscription edge %s", name)
+}
+
+// SubscriptionRevisionMutation represents an operation that mutates the SubscriptionRevision nodes in the graph.
+type SubscriptionRevisionMutation struct {
+	config
+	op                Op
+	typ               string
+	id                *string
+	subscription_id   *string
+	revision          *int64
+	addrevision       *int64
+	since             *int64
+	addsince          *int64
+	at                *column.Time
+	addat             *column.Time
+	deleted           *bool
+	name              *string
+	endpoint_id       *string
+	event_types       *[]string
+	appendevent_types []string
+	source_ids        *[]string
+	appendsource_ids  []string
+	filter            *string
+	clearedFields     map[string]struct{}
+	done              bool
+	oldValue          func(context.Context) (*SubscriptionRevision, error)
+	predicates        []predicate.SubscriptionRevision
+}
+
+var _ ent.Mutation = (*SubscriptionRevisionMutation)(nil)
+
+// subscriptionrevisionOption allows management of the mutation configuration using functional options.
+type subscriptionrevisionOption func(*SubscriptionRevisionMutation)
+
+// newSubscriptionRevisionMutation creates new mutation for the SubscriptionRevision entity.
+func newSubscriptionRevisionMutation(c config, op Op, opts ...subscriptionrevisionOption) *SubscriptionRevisionMutation {
+	m := &SubscriptionRevisionMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeSubscriptionRevision,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withSubscriptionRevisionID sets the ID field of the mutation.
+func withSubscriptionRevisionID(id string) subscriptionrevisionOption {
+	return func(m *SubscriptionRevisionMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *SubscriptionRevision
+		)
+		m.oldValue = func(ctx context.Context) (*SubscriptionRevision, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().SubscriptionRevision.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withSubscriptionRevision sets the old SubscriptionRevision of the mutation.
+func withSubscriptionRevision(node *SubscriptionRevision) subscriptionrevisionOption {
+	return func(m *SubscriptionRevisionMutation) {
+		m.oldValue = func(context.Context) (*SubscriptionRevision, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m SubscriptionRevisionMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m SubscriptionRevisionMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of SubscriptionRevision entities.
+func (m *SubscriptionRevisionMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *SubscriptionRevisionMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *SubscriptionRevisionMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().SubscriptionRevision.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetSubscriptionID sets the "subscription_id" field.
+func (m *SubscriptionRevisionMutation) SetSubscriptionID(s string) {
+	m.subscription_id = &s
+}
+
+// SubscriptionID returns the value of the "subscription_id" field in the mutation.
+func (m *SubscriptionRevisionMutation) SubscriptionID() (r string, exists bool) {
+	v := m.subscription_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSubscriptionID returns the old "subscription_id" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldSubscriptionID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSubscriptionID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSubscriptionID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSubscriptionID: %w", err)
+	}
+	return oldValue.SubscriptionID, nil
+}
+
+// ResetSubscriptionID resets all changes to the "subscription_id" field.
+func (m *SubscriptionRevisionMutation) ResetSubscriptionID() {
+	m.subscription_id = nil
+}
+
+// SetRevision sets the "revision" field.
+func (m *SubscriptionRevisionMutation) SetRevision(i int64) {
+	m.revision = &i
+	m.addrevision = nil
+}
+
+// Revision returns the value of the "revision" field in the mutation.
+func (m *SubscriptionRevisionMutation) Revision() (r int64, exists bool) {
+	v := m.revision
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRevision returns the old "revision" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldRevision(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRevision is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRevision requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRevision: %w", err)
+	}
+	return oldValue.Revision, nil
+}
+
+// AddRevision adds i to the "revision" field.
+func (m *SubscriptionRevisionMutation) AddRevision(i int64) {
+	if m.addrevision != nil {
+		*m.addrevision += i
+	} else {
+		m.addrevision = &i
+	}
+}
+
+// AddedRevision returns the value that was added to the "revision" field in this mutation.
+func (m *SubscriptionRevisionMutation) AddedRevision() (r int64, exists bool) {
+	v := m.addrevision
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRevision resets all changes to the "revision" field.
+func (m *SubscriptionRevisionMutation) ResetRevision() {
+	m.revision = nil
+	m.addrevision = nil
+}
+
+// SetSince sets the "since" field.
+func (m *SubscriptionRevisionMutation) SetSince(i int64) {
+	m.since = &i
+	m.addsince = nil
+}
+
+// Since returns the value of the "since" field in the mutation.
+func (m *SubscriptionRevisionMutation) Since() (r int64, exists bool) {
+	v := m.since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSince returns the old "since" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldSince(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSince is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSince requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSince: %w", err)
+	}
+	return oldValue.Since, nil
+}
+
+// AddSince adds i to the "since" field.
+func (m *SubscriptionRevisionMutation) AddSince(i int64) {
+	if m.addsince != nil {
+		*m.addsince += i
+	} else {
+		m.addsince = &i
+	}
+}
+
+// AddedSince returns the value that was added to the "since" field in this mutation.
+func (m *SubscriptionRevisionMutation) AddedSince() (r int64, exists bool) {
+	v := m.addsince
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSince resets all changes to the "since" field.
+func (m *SubscriptionRevisionMutation) ResetSince() {
+	m.since = nil
+	m.addsince = nil
+}
+
+// SetAt sets the "at" field.
+func (m *SubscriptionRevisionMutation) SetAt(c column.Time) {
+	m.at = &c
+	m.addat = nil
+}
+
+// At returns the value of the "at" field in the mutation.
+func (m *SubscriptionRevisionMutation) At() (r column.Time, exists bool) {
+	v := m.at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAt returns the old "at" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAt: %w", err)
+	}
+	return oldValue.At, nil
+}
+
+// AddAt adds c to the "at" field.
+func (m *SubscriptionRevisionMutation) AddAt(c column.Time) {
+	if m.addat != nil {
+		*m.addat += c
+	} else {
+		m.addat = &c
+	}
+}
+
+// AddedAt returns the value that was added to the "at" field in this mutation.
+func (m *SubscriptionRevisionMutation) AddedAt() (r column.Time, exists bool) {
+	v := m.addat
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetAt resets all changes to the "at" field.
+func (m *SubscriptionRevisionMutation) ResetAt() {
+	m.at = nil
+	m.addat = nil
+}
+
+// SetDeleted sets the "deleted" field.
+func (m *SubscriptionRevisionMutation) SetDeleted(b bool) {
+	m.deleted = &b
+}
+
+// Deleted returns the value of the "deleted" field in the mutation.
+func (m *SubscriptionRevisionMutation) Deleted() (r bool, exists bool) {
+	v := m.deleted
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDeleted returns the old "deleted" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldDeleted(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDeleted is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDeleted requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDeleted: %w", err)
+	}
+	return oldValue.Deleted, nil
+}
+
+// ResetDeleted resets all changes to the "deleted" field.
+func (m *SubscriptionRevisionMutation) ResetDeleted() {
+	m.deleted = nil
+}
+
+// SetName sets the "name" field.
+func (m *SubscriptionRevisionMutation) SetName(s string) {
+	m.name = &s
+}
+
+// Name returns the value of the "name" field in the mutation.
+func (m *SubscriptionRevisionMutation) Name() (r string, exists bool) {
+	v := m.name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldName returns the old "name" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldName(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldName: %w", err)
+	}
+	return oldValue.Name, nil
+}
+
+// ResetName resets all changes to the "name" field.
+func (m *SubscriptionRevisionMutation) ResetName() {
+	m.name = nil
+}
+
+// SetEndpointID sets the "endpoint_id" field.
+func (m *SubscriptionRevisionMutation) SetEndpointID(s string) {
+	m.endpoint_id = &s
+}
+
+// EndpointID returns the value of the "endpoint_id" field in the mutation.
+func (m *SubscriptionRevisionMutation) EndpointID() (r string, exists bool) {
+	v := m.endpoint_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEndpointID returns the old "endpoint_id" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldEndpointID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEndpointID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEndpointID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEndpointID: %w", err)
+	}
+	return oldValue.EndpointID, nil
+}
+
+// ResetEndpointID resets all changes to the "endpoint_id" field.
+func (m *SubscriptionRevisionMutation) ResetEndpointID() {
+	m.endpoint_id = nil
+}
+
+// SetEventTypes sets the "event_types" field.
+func (m *SubscriptionRevisionMutation) SetEventTypes(s []string) {
+	m.event_types = &s
+	m.appendevent_types = nil
+}
+
+// EventTypes returns the value of the "event_types" field in the mutation.
+func (m *SubscriptionRevisionMutation) EventTypes() (r []string, exists bool) {
+	v := m.event_types
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEventTypes returns the old "event_types" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldEventTypes(ctx context.Context) (v []string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEventTypes is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEventTypes requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEventTypes: %w", err)
+	}
+	return oldValue.EventTypes, nil
+}
+
+// AppendEventTypes adds s to the "event_types" field.
+func (m *SubscriptionRevisionMutation) AppendEventTypes(s []string) {
+	m.appendevent_types = append(m.appendevent_types, s...)
+}
+
+// AppendedEventTypes returns the list of values that were appended to the "event_types" field in this mutation.
+func (m *SubscriptionRevisionMutation) AppendedEventTypes() ([]string, bool) {
+	if len(m.appendevent_types) == 0 {
+		return nil, false
+	}
+	return m.appendevent_types, true
+}
+
+// ResetEventTypes resets all changes to the "event_types" field.
+func (m *SubscriptionRevisionMutation) ResetEventTypes() {
+	m.event_types = nil
+	m.appendevent_types = nil
+}
+
+// SetSourceIds sets the "source_ids" field.
+func (m *SubscriptionRevisionMutation) SetSourceIds(s []string) {
+	m.source_ids = &s
+	m.appendsource_ids = nil
+}
+
+// SourceIds returns the value of the "source_ids" field in the mutation.
+func (m *SubscriptionRevisionMutation) SourceIds() (r []string, exists bool) {
+	v := m.source_ids
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSourceIds returns the old "source_ids" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldSourceIds(ctx context.Context) (v []string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSourceIds is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSourceIds requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSourceIds: %w", err)
+	}
+	return oldValue.SourceIds, nil
+}
+
+// AppendSourceIds adds s to the "source_ids" field.
+func (m *SubscriptionRevisionMutation) AppendSourceIds(s []string) {
+	m.appendsource_ids = append(m.appendsource_ids, s...)
+}
+
+// AppendedSourceIds returns the list of values that were appended to the "source_ids" field in this mutation.
+func (m *SubscriptionRevisionMutation) AppendedSourceIds() ([]string, bool) {
+	if len(m.appendsource_ids) == 0 {
+		return nil, false
+	}
+	return m.appendsource_ids, true
+}
+
+// ResetSourceIds resets all changes to the "source_ids" field.
+func (m *SubscriptionRevisionMutation) ResetSourceIds() {
+	m.source_ids = nil
+	m.appendsource_ids = nil
+}
+
+// SetFilter sets the "filter" field.
+func (m *SubscriptionRevisionMutation) SetFilter(s string) {
+	m.filter = &s
+}
+
+// Filter returns the value of the "filter" field in the mutation.
+func (m *SubscriptionRevisionMutation) Filter() (r string, exists bool) {
+	v := m.filter
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFilter returns the old "filter" field's value of the SubscriptionRevision entity.
+// If the SubscriptionRevision object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *SubscriptionRevisionMutation) OldFilter(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFilter is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFilter requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFilter: %w", err)
+	}
+	return oldValue.Filter, nil
+}
+
+// ResetFilter resets all changes to the "filter" field.
+func (m *SubscriptionRevisionMutation) ResetFilter() {
+	m.filter = nil
+}
+
+// Where appends a list predicates to the SubscriptionRevisionMutation builder.
+func (m *SubscriptionRevisionMutation) Where(ps ...predicate.SubscriptionRevision) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the SubscriptionRevisionMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *SubscriptionRevisionMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.SubscriptionRevision, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *SubscriptionRevisionMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *SubscriptionRevisionMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (SubscriptionRevision).
+func (m *SubscriptionRevisionMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *SubscriptionRevisionMutation) Fields() []string {
+	fields := make([]string, 0, 10)
+	if m.subscription_id != nil {
+		fields = append(fields, subscriptionrevision.FieldSubscriptionID)
+	}
+	if m.revision != nil {
+		fields = append(fields, subscriptionrevision.FieldRevision)
+	}
+	if m.since != nil {
+		fields = append(fields, subscriptionrevision.FieldSince)
+	}
+	if m.at != nil {
+		fields = append(fields, subscriptionrevision.FieldAt)
+	}
+	if m.deleted != nil {
+		fields = append(fields, subscriptionrevision.FieldDeleted)
+	}
+	if m.name != nil {
+		fields = append(fields, subscriptionrevision.FieldName)
+	}
+	if m.endpoint_id != nil {
+		fields = append(fields, subscriptionrevision.FieldEndpointID)
+	}
+	if m.event_types != nil {
+		fields = append(fields, subscriptionrevision.FieldEventTypes)
+	}
+	if m.source_ids != nil {
+		fields = append(fields, subscriptionrevision.FieldSourceIds)
+	}
+	if m.filter != nil {
+		fields = append(fields, subscriptionrevision.FieldFilter)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *SubscriptionRevisionMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case subscriptionrevision.FieldSubscriptionID:
+		return m.SubscriptionID()
+	case subscriptionrevision.FieldRevision:
+		return m.Revision()
+	case subscriptionrevision.FieldSince:
+		return m.Since()
+	case subscriptionrevision.FieldAt:
+		return m.At()
+	case subscriptionrevision.FieldDeleted:
+		return m.Deleted()
+	case subscriptionrevision.FieldName:
+		return m.Name()
+	case subscriptionrevision.FieldEndpointID:
+		return m.EndpointID()
+	case subscriptionrevision.FieldEventTypes:
+		return m.EventTypes()
+	case subscriptionrevision.FieldSourceIds:
+		return m.SourceIds()
+	case subscriptionrevision.FieldFilter:
+		return m.Filter()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *SubscriptionRevisionMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case subscriptionrevision.FieldSubscriptionID:
+		return m.OldSubscriptionID(ctx)
+	case subscriptionrevision.FieldRevision:
+		return m.OldRevision(ctx)
+	case subscriptionrevision.FieldSince:
+		return m.OldSince(ctx)
+	case subscriptionrevision.FieldAt:
+		return m.OldAt(ctx)
+	case subscriptionrevision.FieldDeleted:
+		return m.OldDeleted(ctx)
+	case subscriptionrevision.FieldName:
+		return m.OldName(ctx)
+	case subscriptionrevision.FieldEndpointID:
+		return m.OldEndpointID(ctx)
+	case subscriptionrevision.FieldEventTypes:
+		return m.OldEventTypes(ctx)
+	case subscriptionrevision.FieldSourceIds:
+		return m.OldSourceIds(ctx)
+	case subscriptionrevision.FieldFilter:
+		return m.OldFilter(ctx)
+	}
+	return nil, fmt.Errorf("unknown SubscriptionRevision field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *SubscriptionRevisionMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case subscriptionrevision.FieldSubscriptionID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSubscriptionID(v)
+		return nil
+	case subscriptionrevision.FieldRevision:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRevision(v)
+		return nil
+	case subscriptionrevision.FieldSince:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSince(v)
+		return nil
+	case subscriptionrevision.FieldAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAt(v)
+		return nil
+	case subscriptionrevision.FieldDeleted:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDeleted(v)
+		return nil
+	case subscriptionrevision.FieldName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetName(v)
+		return nil
+	case subscriptionrevision.FieldEndpointID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEndpointID(v)
+		return nil
+	case subscriptionrevision.FieldEventTypes:
+		v, ok := value.([]string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEventTypes(v)
+		return nil
+	case subscriptionrevision.FieldSourceIds:
+		v, ok := value.([]string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSourceIds(v)
+		return nil
+	case subscriptionrevision.FieldFilter:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFilter(v)
+		return nil
+	}
+	return fmt.Errorf("unknown SubscriptionRevision field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *SubscriptionRevisionMutation) AddedFields() []string {
+	var fields []string
+	if m.addrevision != nil {
+		fields = append(fields, subscriptionrevision.FieldRevision)
+	}
+	if m.addsince != nil {
+		fields = append(fields, subscriptionrevision.FieldSince)
+	}
+	if m.addat != nil {
+		fields = append(fields, subscriptionrevision.FieldAt)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *SubscriptionRevisionMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case subscriptionrevision.FieldRevision:
+		return m.AddedRevision()
+	case subscriptionrevision.FieldSince:
+		return m.AddedSince()
+	case subscriptionrevision.FieldAt:
+		return m.AddedAt()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *SubscriptionRevisionMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case subscriptionrevision.FieldRevision:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRevision(v)
+		return nil
+	case subscriptionrevision.FieldSince:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSince(v)
+		return nil
+	case subscriptionrevision.FieldAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown SubscriptionRevision numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *SubscriptionRevisionMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *SubscriptionRevisionMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *SubscriptionRevisionMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown SubscriptionRevision nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *SubscriptionRevisionMutation) ResetField(name string) error {
+	switch name {
+	case subscriptionrevision.FieldSubscriptionID:
+		m.ResetSubscriptionID()
+		return nil
+	case subscriptionrevision.FieldRevision:
+		m.ResetRevision()
+		return nil
+	case subscriptionrevision.FieldSince:
+		m.ResetSince()
+		return nil
+	case subscriptionrevision.FieldAt:
+		m.ResetAt()
+		return nil
+	case subscriptionrevision.FieldDeleted:
+		m.ResetDeleted()
+		return nil
+	case subscriptionrevision.FieldName:
+		m.ResetName()
+		return nil
+	case subscriptionrevision.FieldEndpointID:
+		m.ResetEndpointID()
+		return nil
+	case subscriptionrevision.FieldEventTypes:
+		m.ResetEventTypes()
+		return nil
+	case subscriptionrevision.FieldSourceIds:
+		m.ResetSourceIds()
+		return nil
+	case subscriptionrevision.FieldFilter:
+		m.ResetFilter()
+		return nil
+	}
+	return fmt.Errorf("unknown SubscriptionRevision field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *SubscriptionRevisionMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *SubscriptionRevisionMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *SubscriptionRevisionMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *SubscriptionRevisionMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *SubscriptionRevisionMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *SubscriptionRevisionMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *SubscriptionRevisionMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown SubscriptionRevision unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *SubscriptionRevisionMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown SubscriptionRevision edge %s", name)
+}
+
+// WatchMutation represents an operation that mutates the Watch nodes in the graph.
+type WatchMutation struct {
+	config
+	op                 Op
+	typ                string
+	id                 *string
+	since              *column.Time
+	addsince           *column.Time
+	usual_pause        *time.Duration
+	addusual_pause     *time.Duration
+	measured_at        *column.Time
+	addmeasured_at     *column.Time
+	silent_since       *column.Time
+	addsilent_since    *column.Time
+	rejecting_since    *column.Time
+	addrejecting_since *column.Time
+	uncatalogued       *int
+	adduncatalogued    *int
+	clearedFields      map[string]struct{}
+	done               bool
+	oldValue           func(context.Context) (*Watch, error)
+	predicates         []predicate.Watch
+}
+
+var _ ent.Mutation = (*WatchMutation)(nil)
+
+// watchOption allows management of the mutation configuration using functional options.
+type watchOption func(*WatchMutation)
+
+// newWatchMutation creates new mutation for the Watch entity.
+func newWatchMutation(c config, op Op, opts ...watchOption) *WatchMutation {
+	m := &WatchMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeWatch,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withWatchID sets the ID field of the mutation.
+func withWatchID(id string) watchOption {
+	return func(m *WatchMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Watch
+		)
+		m.oldValue = func(ctx context.Context) (*Watch, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Watch.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withWatch sets the old Watch of the mutation.
+func withWatch(node *Watch) watchOption {
+	return func(m *WatchMutation) {
+		m.oldValue = func(context.Context) (*Watch, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m WatchMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m WatchMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Watch entities.
+func (m *WatchMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *WatchMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *WatchMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Watch.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetSince sets the "since" field.
+func (m *WatchMutation) SetSince(c column.Time) {
+	m.since = &c
+	m.addsince = nil
+}
+
+// Since returns the value of the "since" field in the mutation.
+func (m *WatchMutation) Since() (r column.Time, exists bool) {
+	v := m.since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSince returns the old "since" field's value of the Watch entity.
+// If the Watch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WatchMutation) OldSince(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSince is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSince requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSince: %w", err)
+	}
+	return oldValue.Since, nil
+}
+
+// AddSince adds c to the "since" field.
+func (m *WatchMutation) AddSince(c column.Time) {
+	if m.addsince != nil {
+		*m.addsince += c
+	} else {
+		m.addsince = &c
+	}
+}
+
+// AddedSince returns the value that was added to the "since" field in this mutation.
+func (m *WatchMutation) AddedSince() (r column.Time, exists bool) {
+	v := m.addsince
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSince resets all changes to the "since" field.
+func (m *WatchMutation) ResetSince() {
+	m.since = nil
+	m.addsince = nil
+}
+
+// SetUsualPause sets the "usual_pause" field.
+func (m *WatchMutation) SetUsualPause(t time.Duration) {
+	m.usual_pause = &t
+	m.addusual_pause = nil
+}
+
+// UsualPause returns the value of the "usual_pause" field in the mutation.
+func (m *WatchMutation) UsualPause() (r time.Duration, exists bool) {
+	v := m.usual_pause
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldUsualPause returns the old "usual_pause" field's value of the Watch entity.
+// If the Watch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WatchMutation) OldUsualPause(ctx context.Context) (v time.Duration, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldUsualPause is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldUsualPause requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldUsualPause: %w", err)
+	}
+	return oldValue.UsualPause, nil
+}
+
+// AddUsualPause adds t to the "usual_pause" field.
+func (m *WatchMutation) AddUsualPause(t time.Duration) {
+	if m.addusual_pause != nil {
+		*m.addusual_pause += t
+	} else {
+		m.addusual_pause = &t
+	}
+}
+
+// AddedUsualPause returns the value that was added to the "usual_pause" field in this mutation.
+func (m *WatchMutation) AddedUsualPause() (r time.Duration, exists bool) {
+	v := m.addusual_pause
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetUsualPause resets all changes to the "usual_pause" field.
+func (m *WatchMutation) ResetUsualPause() {
+	m.usual_pause = nil
+	m.addusual_pause = nil
+}
+
+// SetMeasuredAt sets the "measured_at" field.
+func (m *WatchMutation) SetMeasuredAt(c column.Time) {
+	m.measured_at = &c
+	m.addmeasured_at = nil
+}
+
+// MeasuredAt returns the value of the "measured_at" field in the mutation.
+func (m *WatchMutation) MeasuredAt() (r column.Time, exists bool) {
+	v := m.measured_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMeasuredAt returns the old "measured_at" field's value of the Watch entity.
+// If the Watch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WatchMutation) OldMeasuredAt(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMeasuredAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMeasuredAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMeasuredAt: %w", err)
+	}
+	return oldValue.MeasuredAt, nil
+}
+
+// AddMeasuredAt adds c to the "measured_at" field.
+func (m *WatchMutation) AddMeasuredAt(c column.Time) {
+	if m.addmeasured_at != nil {
+		*m.addmeasured_at += c
+	} else {
+		m.addmeasured_at = &c
+	}
+}
+
+// AddedMeasuredAt returns the value that was added to the "measured_at" field in this mutation.
+func (m *WatchMutation) AddedMeasuredAt() (r column.Time, exists bool) {
+	v := m.addmeasured_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetMeasuredAt resets all changes to the "measured_at" field.
+func (m *WatchMutation) ResetMeasuredAt() {
+	m.measured_at = nil
+	m.addmeasured_at = nil
+}
+
+// SetSilentSince sets the "silent_since" field.
+func (m *WatchMutation) SetSilentSince(c column.Time) {
+	m.silent_since = &c
+	m.addsilent_since = nil
+}
+
+// SilentSince returns the value of the "silent_since" field in the mutation.
+func (m *WatchMutation) SilentSince() (r column.Time, exists bool) {
+	v := m.silent_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSilentSince returns the old "silent_since" field's value of the Watch entity.
+// If the Watch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WatchMutation) OldSilentSince(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSilentSince is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSilentSince requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSilentSince: %w", err)
+	}
+	return oldValue.SilentSince, nil
+}
+
+// AddSilentSince adds c to the "silent_since" field.
+func (m *WatchMutation) AddSilentSince(c column.Time) {
+	if m.addsilent_since != nil {
+		*m.addsilent_since += c
+	} else {
+		m.addsilent_since = &c
+	}
+}
+
+// AddedSilentSince returns the value that was added to the "silent_since" field in this mutation.
+func (m *WatchMutation) AddedSilentSince() (r column.Time, exists bool) {
+	v := m.addsilent_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSilentSince resets all changes to the "silent_since" field.
+func (m *WatchMutation) ResetSilentSince() {
+	m.silent_since = nil
+	m.addsilent_since = nil
+}
+
+// SetRejectingSince sets the "rejecting_since" field.
+func (m *WatchMutation) SetRejectingSince(c column.Time) {
+	m.rejecting_since = &c
+	m.addrejecting_since = nil
+}
+
+// RejectingSince returns the value of the "rejecting_since" field in the mutation.
+func (m *WatchMutation) RejectingSince() (r column.Time, exists bool) {
+	v := m.rejecting_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRejectingSince returns the old "rejecting_since" field's value of the Watch entity.
+// If the Watch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WatchMutation) OldRejectingSince(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRejectingSince is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRejectingSince requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRejectingSince: %w", err)
+	}
+	return oldValue.RejectingSince, nil
+}
+
+// AddRejectingSince adds c to the "rejecting_since" field.
+func (m *WatchMutation) AddRejectingSince(c column.Time) {
+	if m.addrejecting_since != nil {
+		*m.addrejecting_since += c
+	} else {
+		m.addrejecting_since = &c
+	}
+}
+
+// AddedRejectingSince returns the value that was added to the "rejecting_since" field in this mutation.
+func (m *WatchMutation) AddedRejectingSince() (r column.Time, exists bool) {
+	v := m.addrejecting_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRejectingSince resets all changes to the "rejecting_since" field.
+func (m *WatchMutation) ResetRejectingSince() {
+	m.rejecting_since = nil
+	m.addrejecting_since = nil
+}
+
+// SetUncatalogued sets the "uncatalogued" field.
+func (m *WatchMutation) SetUncatalogued(i int) {
+	m.uncatalogued = &i
+	m.adduncatalogued = nil
+}
+
+// Uncatalogued returns the value of the "uncatalogued" field in the mutation.
+func (m *WatchMutation) Uncatalogued() (r int, exists bool) {
+	v := m.uncatalogued
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldUncatalogued returns the old "uncatalogued" field's value of the Watch entity.
+// If the Watch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WatchMutation) OldUncatalogued(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldUncatalogued is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldUncatalogued requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldUncatalogued: %w", err)
+	}
+	return oldValue.Uncatalogued, nil
+}
+
+// AddUncatalogued adds i to the "uncatalogued" field.
+func (m *WatchMutation) AddUncatalogued(i int) {
+	if m.adduncatalogued != nil {
+		*m.adduncatalogued += i
+	} else {
+		m.adduncatalogued = &i
+	}
+}
+
+// AddedUncatalogued returns the value that was added to the "uncatalogued" field in this mutation.
+func (m *WatchMutation) AddedUncatalogued() (r int, exists bool) {
+	v := m.adduncatalogued
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetUncatalogued resets all changes to the "uncatalogued" field.
+func (m *WatchMutation) ResetUncatalogued() {
+	m.uncatalogued = nil
+	m.adduncatalogued = nil
+}
+
+// Where appends a list predicates to the WatchMutation builder.
+func (m *WatchMutation) Where(ps ...predicate.Watch) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the WatchMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *WatchMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Watch, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *WatchMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *WatchMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Watch).
+func (m *WatchMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *WatchMutation) Fields() []string {
+	fields := make([]string, 0, 6)
+	if m.since != nil {
+		fields = append(fields, watch.FieldSince)
+	}
+	if m.usual_pause != nil {
+		fields = append(fields, watch.FieldUsualPause)
+	}
+	if m.measured_at != nil {
+		fields = append(fields, watch.FieldMeasuredAt)
+	}
+	if m.silent_since != nil {
+		fields = append(fields, watch.FieldSilentSince)
+	}
+	if m.rejecting_since != nil {
+		fields = append(fields, watch.FieldRejectingSince)
+	}
+	if m.uncatalogued != nil {
+		fields = append(fields, watch.FieldUncatalogued)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *WatchMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case watch.FieldSince:
+		return m.Since()
+	case watch.FieldUsualPause:
+		return m.UsualPause()
+	case watch.FieldMeasuredAt:
+		return m.MeasuredAt()
+	case watch.FieldSilentSince:
+		return m.SilentSince()
+	case watch.FieldRejectingSince:
+		return m.RejectingSince()
+	case watch.FieldUncatalogued:
+		return m.Uncatalogued()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *WatchMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case watch.FieldSince:
+		return m.OldSince(ctx)
+	case watch.FieldUsualPause:
+		return m.OldUsualPause(ctx)
+	case watch.FieldMeasuredAt:
+		return m.OldMeasuredAt(ctx)
+	case watch.FieldSilentSince:
+		return m.OldSilentSince(ctx)
+	case watch.FieldRejectingSince:
+		return m.OldRejectingSince(ctx)
+	case watch.FieldUncatalogued:
+		return m.OldUncatalogued(ctx)
+	}
+	return nil, fmt.Errorf("unknown Watch field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *WatchMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case watch.FieldSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSince(v)
+		return nil
+	case watch.FieldUsualPause:
+		v, ok := value.(time.Duration)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetUsualPause(v)
+		return nil
+	case watch.FieldMeasuredAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMeasuredAt(v)
+		return nil
+	case watch.FieldSilentSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSilentSince(v)
+		return nil
+	case watch.FieldRejectingSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRejectingSince(v)
+		return nil
+	case watch.FieldUncatalogued:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetUncatalogued(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Watch field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *WatchMutation) AddedFields() []string {
+	var fields []string
+	if m.addsince != nil {
+		fields = append(fields, watch.FieldSince)
+	}
+	if m.addusual_pause != nil {
+		fields = append(fields, watch.FieldUsualPause)
+	}
+	if m.addmeasured_at != nil {
+		fields = append(fields, watch.FieldMeasuredAt)
+	}
+	if m.addsilent_since != nil {
+		fields = append(fields, watch.FieldSilentSince)
+	}
+	if m.addrejecting_since != nil {
+		fields = append(fields, watch.FieldRejectingSince)
+	}
+	if m.adduncatalogued != nil {
+		fields = append(fields, watch.FieldUncatalogued)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *WatchMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case watch.FieldSince:
+		return m.AddedSince()
+	case watch.FieldUsualPause:
+		return m.AddedUsualPause()
+	case watch.FieldMeasuredAt:
+		return m.AddedMeasuredAt()
+	case watch.FieldSilentSince:
+		return m.AddedSilentSince()
+	case watch.FieldRejectingSince:
+		return m.AddedRejectingSince()
+	case watch.FieldUncatalogued:
+		return m.AddedUncatalogued()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *WatchMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case watch.FieldSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSince(v)
+		return nil
+	case watch.FieldUsualPause:
+		v, ok := value.(time.Duration)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddUsualPause(v)
+		return nil
+	case watch.FieldMeasuredAt:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddMeasuredAt(v)
+		return nil
+	case watch.FieldSilentSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSilentSince(v)
+		return nil
+	case watch.FieldRejectingSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRejectingSince(v)
+		return nil
+	case watch.FieldUncatalogued:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddUncatalogued(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Watch numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *WatchMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *WatchMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *WatchMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Watch nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *WatchMutation) ResetField(name string) error {
+	switch name {
+	case watch.FieldSince:
+		m.ResetSince()
+		return nil
+	case watch.FieldUsualPause:
+		m.ResetUsualPause()
+		return nil
+	case watch.FieldMeasuredAt:
+		m.ResetMeasuredAt()
+		return nil
+	case watch.FieldSilentSince:
+		m.ResetSilentSince()
+		return nil
+	case watch.FieldRejectingSince:
+		m.ResetRejectingSince()
+		return nil
+	case watch.FieldUncatalogued:
+		m.ResetUncatalogued()
+		return nil
+	}
+	return fmt.Errorf("unknown Watch field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *WatchMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *WatchMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *WatchMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *WatchMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *WatchMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *WatchMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *WatchMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Watch unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *WatchMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Watch edge %s", name)
 }

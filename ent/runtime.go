@@ -2,8 +2,98 @@
 
 package ent
 
+import (
+	"github.com/hookgraph/hookgraph/ent/apikey"
+	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/ent/endpoint"
+	"github.com/hookgraph/hookgraph/ent/event"
+	"github.com/hookgraph/hookgraph/ent/replay"
+	"github.com/hookgraph/hookgraph/ent/schema"
+	"github.com/hookgraph/hookgraph/ent/source"
+	"github.com/hookgraph/hookgraph/ent/subscription"
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
+
 // The init function reads all schema descriptors with runtime code
 // (default values, validators, hooks and policies) and stitches it
 // to their package variables.
 func init() {
+	apikeyFields := schema.APIKey{}.Fields()
+	_ = apikeyFields
+	// apikeyDescPartnerID is the schema descriptor for partner_id field.
+	apikeyDescPartnerID := apikeyFields[2].Descriptor()
+	// apikey.DefaultPartnerID holds the default value on creation for the partner_id field.
+	apikey.DefaultPartnerID = apikeyDescPartnerID.Default.(string)
+	deliveryFields := schema.Delivery{}.Fields()
+	_ = deliveryFields
+	// deliveryDescPartnerID is the schema descriptor for partner_id field.
+	deliveryDescPartnerID := deliveryFields[3].Descriptor()
+	// delivery.DefaultPartnerID holds the default value on creation for the partner_id field.
+	delivery.DefaultPartnerID = deliveryDescPartnerID.Default.(string)
+	// deliveryDescReplayID is the schema descriptor for replay_id field.
+	deliveryDescReplayID := deliveryFields[14].Descriptor()
+	// delivery.DefaultReplayID holds the default value on creation for the replay_id field.
+	delivery.DefaultReplayID = deliveryDescReplayID.Default.(string)
+	// deliveryDescLine is the schema descriptor for line field.
+	deliveryDescLine := deliveryFields[15].Descriptor()
+	// delivery.DefaultLine holds the default value on creation for the line field.
+	delivery.DefaultLine = deliveryDescLine.Default.(string)
+	// deliveryDescMark is the schema descriptor for mark field.
+	deliveryDescMark := deliveryFields[16].Descriptor()
+	// delivery.DefaultMark holds the default value on creation for the mark field.
+	delivery.DefaultMark = deliveryDescMark.Default.(string)
+	// deliveryDescPlace is the schema descriptor for place field.
+	deliveryDescPlace := deliveryFields[17].Descriptor()
+	// delivery.DefaultPlace holds the default value on creation for the place field.
+	delivery.DefaultPlace = deliveryDescPlace.Default.(int64)
+	// deliveryDescTurn is the schema descriptor for turn field.
+	deliveryDescTurn := deliveryFields[18].Descriptor()
+	// delivery.DefaultTurn holds the default value on creation for the turn field.
+	delivery.DefaultTurn = deliveryDescTurn.Default.(string)
+	endpointFields := schema.Endpoint{}.Fields()
+	_ = endpointFields
+	// endpointDescPartnerID is the schema descriptor for partner_id field.
+	endpointDescPartnerID := endpointFields[0].Descriptor()
+	// endpoint.DefaultPartnerID holds the default value on creation for the partner_id field.
+	endpoint.DefaultPartnerID = endpointDescPartnerID.Default.(string)
+	eventFields := schema.Event{}.Fields()
+	_ = eventFields
+	// eventDescPartnerID is the schema descriptor for partner_id field.
+	eventDescPartnerID := eventFields[2].Descriptor()
+	// event.DefaultPartnerID holds the default value on creation for the partner_id field.
+	event.DefaultPartnerID = eventDescPartnerID.Default.(string)
+	// eventDescRecovered is the schema descriptor for recovered field.
+	eventDescRecovered := eventFields[11].Descriptor()
+	// event.DefaultRecovered holds the default value on creation for the recovered field.
+	event.DefaultRecovered = eventDescRecovered.Default.(bool)
+	// eventDescOutOfOrder is the schema descriptor for out_of_order field.
+	eventDescOutOfOrder := eventFields[12].Descriptor()
+	// event.DefaultOutOfOrder holds the default value on creation for the out_of_order field.
+	event.DefaultOutOfOrder = eventDescOutOfOrder.Default.(bool)
+	replayFields := schema.Replay{}.Fields()
+	_ = replayFields
+	// replayDescRequestedBy is the schema descriptor for requested_by field.
+	replayDescRequestedBy := replayFields[1].Descriptor()
+	// replay.DefaultRequestedBy holds the default value on creation for the requested_by field.
+	replay.DefaultRequestedBy = replayDescRequestedBy.Default.(string)
+	sourceFields := schema.Source{}.Fields()
+	_ = sourceFields
+	// sourceDescCapturing is the schema descriptor for capturing field.
+	sourceDescCapturing := sourceFields[17].Descriptor()
+	// source.DefaultCapturing holds the default value on creation for the capturing field.
+	source.DefaultCapturing = sourceDescCapturing.Default.(int)
+	subscriptionFields := schema.Subscription{}.Fields()
+	_ = subscriptionFields
+	// subscriptionDescOrdering is the schema descriptor for ordering field.
+	subscriptionDescOrdering := subscriptionFields[7].Descriptor()
+	// subscription.DefaultOrdering holds the default value on creation for the ordering field.
+	subscription.DefaultOrdering = hub.OrderingMode(subscriptionDescOrdering.Default.(string))
+	// subscriptionDescOrderingKey is the schema descriptor for ordering_key field.
+	subscriptionDescOrderingKey := subscriptionFields[8].Descriptor()
+	// subscription.DefaultOrderingKey holds the default value on creation for the ordering_key field.
+	subscription.DefaultOrderingKey = subscriptionDescOrderingKey.Default.(string)
+	// subscriptionDescPoison is the schema descriptor for poison field.
+	subscriptionDescPoison := subscriptionFields[9].Descriptor()
+	// subscription.DefaultPoison holds the default value on creation for the poison field.
+	subscription.DefaultPoison = hub.PoisonRule(subscriptionDescPoison.Default.(string))
 }

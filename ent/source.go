@@ -57,6 +57,10 @@ type Source struct {
 	MaxBodyBytes int `json:"max_body_bytes,omitempty"`
 	// nanoseconds; 0: as long as the key is kept
 	DedupeWindow time.Duration `json:"dedupe_window,omitempty"`
+	// sealed JSON object: limits, and where events are fetched from
+	Settings []byte `json:"-"`
+	// how many requests are still to be captured
+	Capturing    int `json:"capturing,omitempty"`
 	selectValues sql.SelectValues
 }
 
@@ -65,11 +69,11 @@ func (*Source) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case source.FieldSecrets, source.FieldProviderConfig, source.FieldVerification, source.FieldResponse:
+		case source.FieldSecrets, source.FieldProviderConfig, source.FieldVerification, source.FieldResponse, source.FieldSettings:
 			values[i] = new([]byte)
 		case source.FieldAllowUnverified:
 			values[i] = new(sql.NullBool)
-		case source.FieldCreatedAt, source.FieldUpdatedAt, source.FieldMaxBodyBytes, source.FieldDedupeWindow:
+		case source.FieldCreatedAt, source.FieldUpdatedAt, source.FieldMaxBodyBytes, source.FieldDedupeWindow, source.FieldCapturing:
 			values[i] = new(sql.NullInt64)
 		case source.FieldID, source.FieldName, source.FieldSlug, source.FieldKind, source.FieldState, source.FieldProvider, source.FieldEventType, source.FieldDedupeKey, source.FieldOccurredAt, source.FieldOrderingKey:
 			values[i] = new(sql.NullString)
@@ -206,6 +210,18 @@ func (_m *Source) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.DedupeWindow = time.Duration(value.Int64)
 			}
+		case source.FieldSettings:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field settings", values[i])
+			} else if value != nil {
+				_m.Settings = *value
+			}
+		case source.FieldCapturing:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field capturing", values[i])
+			} else if value.Valid {
+				_m.Capturing = int(value.Int64)
+			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
 		}
@@ -293,6 +309,11 @@ func (_m *Source) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("dedupe_window=")
 	builder.WriteString(fmt.Sprintf("%v", _m.DedupeWindow))
+	builder.WriteString(", ")
+	builder.WriteString("settings=<sensitive>")
+	builder.WriteString(", ")
+	builder.WriteString("capturing=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Capturing))
 	builder.WriteByte(')')
 	return builder.String()
 }

@@ -130,6 +130,26 @@ func (_c *SourceCreate) SetDedupeWindow(v time.Duration) *SourceCreate {
 	return _c
 }
 
+// SetSettings sets the "settings" field.
+func (_c *SourceCreate) SetSettings(v []byte) *SourceCreate {
+	_c.mutation.SetSettings(v)
+	return _c
+}
+
+// SetCapturing sets the "capturing" field.
+func (_c *SourceCreate) SetCapturing(v int) *SourceCreate {
+	_c.mutation.SetCapturing(v)
+	return _c
+}
+
+// SetNillableCapturing sets the "capturing" field if the given value is not nil.
+func (_c *SourceCreate) SetNillableCapturing(v *int) *SourceCreate {
+	if v != nil {
+		_c.SetCapturing(*v)
+	}
+	return _c
+}
+
 // SetID sets the "id" field.
 func (_c *SourceCreate) SetID(v string) *SourceCreate {
 	_c.mutation.SetID(v)
@@ -143,6 +163,7 @@ func (_c *SourceCreate) Mutation() *SourceMutation {
 
 // Save creates the Source in the database.
 func (_c *SourceCreate) Save(ctx context.Context) (*Source, error) {
+	_c.defaults()
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -165,6 +186,14 @@ func (_c *SourceCreate) Exec(ctx context.Context) error {
 func (_c *SourceCreate) ExecX(ctx context.Context) {
 	if err := _c.Exec(ctx); err != nil {
 		panic(err)
+	}
+}
+
+// defaults sets the default values of the builder before save.
+func (_c *SourceCreate) defaults() {
+	if _, ok := _c.mutation.Capturing(); !ok {
+		v := source.DefaultCapturing
+		_c.mutation.SetCapturing(v)
 	}
 }
 
@@ -220,6 +249,9 @@ func (_c *SourceCreate) check() error {
 	}
 	if _, ok := _c.mutation.DedupeWindow(); !ok {
 		return &ValidationError{Name: "dedupe_window", err: errors.New(`ent: missing required field "Source.dedupe_window"`)}
+	}
+	if _, ok := _c.mutation.Capturing(); !ok {
+		return &ValidationError{Name: "capturing", err: errors.New(`ent: missing required field "Source.capturing"`)}
 	}
 	return nil
 }
@@ -328,6 +360,14 @@ func (_c *SourceCreate) createSpec() (*Source, *sqlgraph.CreateSpec) {
 		_spec.SetField(source.FieldDedupeWindow, field.TypeInt64, value)
 		_node.DedupeWindow = value
 	}
+	if value, ok := _c.mutation.Settings(); ok {
+		_spec.SetField(source.FieldSettings, field.TypeBytes, value)
+		_node.Settings = value
+	}
+	if value, ok := _c.mutation.Capturing(); ok {
+		_spec.SetField(source.FieldCapturing, field.TypeInt, value)
+		_node.Capturing = value
+	}
 	return _node, _spec
 }
 
@@ -349,6 +389,7 @@ func (_c *SourceCreateBulk) Save(ctx context.Context) ([]*Source, error) {
 	for i := range _c.builders {
 		func(i int, root context.Context) {
 			builder := _c.builders[i]
+			builder.defaults()
 			var mut Mutator = MutateFunc(func(ctx context.Context, m Mutation) (Value, error) {
 				mutation, ok := m.(*SourceMutation)
 				if !ok {

@@ -257,6 +257,39 @@ func (_u *SourceUpdate) AddDedupeWindow(v time.Duration) *SourceUpdate {
 	return _u
 }
 
+// SetSettings sets the "settings" field.
+func (_u *SourceUpdate) SetSettings(v []byte) *SourceUpdate {
+	_u.mutation.SetSettings(v)
+	return _u
+}
+
+// ClearSettings clears the value of the "settings" field.
+func (_u *SourceUpdate) ClearSettings() *SourceUpdate {
+	_u.mutation.ClearSettings()
+	return _u
+}
+
+// SetCapturing sets the "capturing" field.
+func (_u *SourceUpdate) SetCapturing(v int) *SourceUpdate {
+	_u.mutation.ResetCapturing()
+	_u.mutation.SetCapturing(v)
+	return _u
+}
+
+// SetNillableCapturing sets the "capturing" field if the given value is not nil.
+func (_u *SourceUpdate) SetNillableCapturing(v *int) *SourceUpdate {
+	if v != nil {
+		_u.SetCapturing(*v)
+	}
+	return _u
+}
+
+// AddCapturing adds value to the "capturing" field.
+func (_u *SourceUpdate) AddCapturing(v int) *SourceUpdate {
+	_u.mutation.AddCapturing(v)
+	return _u
+}
+
 // Mutation returns the SourceMutation object of the builder.
 func (_u *SourceUpdate) Mutation() *SourceMutation {
 	return _u.mutation
@@ -357,6 +390,18 @@ func (_u *SourceUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.AddedDedupeWindow(); ok {
 		_spec.AddField(source.FieldDedupeWindow, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Settings(); ok {
+		_spec.SetField(source.FieldSettings, field.TypeBytes, value)
+	}
+	if _u.mutation.SettingsCleared() {
+		_spec.ClearField(source.FieldSettings, field.TypeBytes)
+	}
+	if value, ok := _u.mutation.Capturing(); ok {
+		_spec.SetField(source.FieldCapturing, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedCapturing(); ok {
+		_spec.AddField(source.FieldCapturing, field.TypeInt, value)
 	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -605,6 +650,39 @@ func (_u *SourceUpdateOne) AddDedupeWindow(v time.Duration) *SourceUpdateOne {
 	return _u
 }
 
+// SetSettings sets the "settings" field.
+func (_u *SourceUpdateOne) SetSettings(v []byte) *SourceUpdateOne {
+	_u.mutation.SetSettings(v)
+	return _u
+}
+
+// ClearSettings clears the value of the "settings" field.
+func (_u *SourceUpdateOne) ClearSettings() *SourceUpdateOne {
+	_u.mutation.ClearSettings()
+	return _u
+}
+
+// SetCapturing sets the "capturing" field.
+func (_u *SourceUpdateOne) SetCapturing(v int) *SourceUpdateOne {
+	_u.mutation.ResetCapturing()
+	_u.mutation.SetCapturing(v)
+	return _u
+}
+
+// SetNillableCapturing sets the "capturing" field if the given value is not nil.
+func (_u *SourceUpdateOne) SetNillableCapturing(v *int) *SourceUpdateOne {
+	if v != nil {
+		_u.SetCapturing(*v)
+	}
+	return _u
+}
+
+// AddCapturing adds value to the "capturing" field.
+func (_u *SourceUpdateOne) AddCapturing(v int) *SourceUpdateOne {
+	_u.mutation.AddCapturing(v)
+	return _u
+}
+
 // Mutation returns the SourceMutation object of the builder.
 func (_u *SourceUpdateOne) Mutation() *SourceMutation {
 	return _u.mutation
@@ -735,6 +813,18 @@ func (_u *SourceUpdateOne) sqlSave(ctx context.Context) (_node *Source, err erro
 	}
 	if value, ok := _u.mutation.AddedDedupeWindow(); ok {
 		_spec.AddField(source.FieldDedupeWindow, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Settings(); ok {
+		_spec.SetField(source.FieldSettings, field.TypeBytes, value)
+	}
+	if _u.mutation.SettingsCleared() {
+		_spec.ClearField(source.FieldSettings, field.TypeBytes)
+	}
+	if value, ok := _u.mutation.Capturing(); ok {
+		_spec.SetField(source.FieldCapturing, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedCapturing(); ok {
+		_spec.AddField(source.FieldCapturing, field.TypeInt, value)
 	}
 	_node = &Source{config: _u.config}
 	_spec.Assign = _node.assignValues

@@ -35,7 +35,15 @@ type Subscription struct {
 	// empty: every source
 	SourceIds []string `json:"source_ids,omitempty"`
 	// CEL that must be true; empty admits everything
-	Filter       string `json:"filter,omitempty"`
+	Filter string `json:"filter,omitempty"`
+	// null: the event's own body goes out
+	Transform *hub.Transform `json:"transform,omitempty"`
+	// Ordering holds the value of the "ordering" field.
+	Ordering hub.OrderingMode `json:"ordering,omitempty"`
+	// CEL over the event; empty: the event's own
+	OrderingKey string `json:"ordering_key,omitempty"`
+	// what becomes of a line whose head is dead
+	Poison       hub.PoisonRule `json:"poison,omitempty"`
 	selectValues sql.SelectValues
 }
 
@@ -44,11 +52,11 @@ func (*Subscription) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case subscription.FieldEventTypes, subscription.FieldSourceIds:
+		case subscription.FieldEventTypes, subscription.FieldSourceIds, subscription.FieldTransform:
 			values[i] = new([]byte)
 		case subscription.FieldCreatedAt, subscription.FieldUpdatedAt:
 			values[i] = new(sql.NullInt64)
-		case subscription.FieldID, subscription.FieldName, subscription.FieldEndpointID, subscription.FieldState, subscription.FieldFilter:
+		case subscription.FieldID, subscription.FieldName, subscription.FieldEndpointID, subscription.FieldState, subscription.FieldFilter, subscription.FieldOrdering, subscription.FieldOrderingKey, subscription.FieldPoison:
 			values[i] = new(sql.NullString)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -123,6 +131,32 @@ func (_m *Subscription) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.Filter = value.String
 			}
+		case subscription.FieldTransform:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field transform", values[i])
+			} else if value != nil && len(*value) > 0 {
+				if err := json.Unmarshal(*value, &_m.Transform); err != nil {
+					return fmt.Errorf("unmarshal field transform: %w", err)
+				}
+			}
+		case subscription.FieldOrdering:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field ordering", values[i])
+			} else if value.Valid {
+				_m.Ordering = hub.OrderingMode(value.String)
+			}
+		case subscription.FieldOrderingKey:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field ordering_key", values[i])
+			} else if value.Valid {
+				_m.OrderingKey = value.String
+			}
+		case subscription.FieldPoison:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field poison", values[i])
+			} else if value.Valid {
+				_m.Poison = hub.PoisonRule(value.String)
+			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
 		}
@@ -182,6 +216,18 @@ func (_m *Subscription) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("filter=")
 	builder.WriteString(_m.Filter)
+	builder.WriteString(", ")
+	builder.WriteString("transform=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Transform))
+	builder.WriteString(", ")
+	builder.WriteString("ordering=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Ordering))
+	builder.WriteString(", ")
+	builder.WriteString("ordering_key=")
+	builder.WriteString(_m.OrderingKey)
+	builder.WriteString(", ")
+	builder.WriteString("poison=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Poison))
 	builder.WriteByte(')')
 	return builder.String()
 }

@@ -69,6 +69,54 @@ func (_c *SubscriptionCreate) SetFilter(v string) *SubscriptionCreate {
 	return _c
 }
 
+// SetTransform sets the "transform" field.
+func (_c *SubscriptionCreate) SetTransform(v *hub.Transform) *SubscriptionCreate {
+	_c.mutation.SetTransform(v)
+	return _c
+}
+
+// SetOrdering sets the "ordering" field.
+func (_c *SubscriptionCreate) SetOrdering(v hub.OrderingMode) *SubscriptionCreate {
+	_c.mutation.SetOrdering(v)
+	return _c
+}
+
+// SetNillableOrdering sets the "ordering" field if the given value is not nil.
+func (_c *SubscriptionCreate) SetNillableOrdering(v *hub.OrderingMode) *SubscriptionCreate {
+	if v != nil {
+		_c.SetOrdering(*v)
+	}
+	return _c
+}
+
+// SetOrderingKey sets the "ordering_key" field.
+func (_c *SubscriptionCreate) SetOrderingKey(v string) *SubscriptionCreate {
+	_c.mutation.SetOrderingKey(v)
+	return _c
+}
+
+// SetNillableOrderingKey sets the "ordering_key" field if the given value is not nil.
+func (_c *SubscriptionCreate) SetNillableOrderingKey(v *string) *SubscriptionCreate {
+	if v != nil {
+		_c.SetOrderingKey(*v)
+	}
+	return _c
+}
+
+// SetPoison sets the "poison" field.
+func (_c *SubscriptionCreate) SetPoison(v hub.PoisonRule) *SubscriptionCreate {
+	_c.mutation.SetPoison(v)
+	return _c
+}
+
+// SetNillablePoison sets the "poison" field if the given value is not nil.
+func (_c *SubscriptionCreate) SetNillablePoison(v *hub.PoisonRule) *SubscriptionCreate {
+	if v != nil {
+		_c.SetPoison(*v)
+	}
+	return _c
+}
+
 // SetID sets the "id" field.
 func (_c *SubscriptionCreate) SetID(v string) *SubscriptionCreate {
 	_c.mutation.SetID(v)
@@ -82,6 +130,7 @@ func (_c *SubscriptionCreate) Mutation() *SubscriptionMutation {
 
 // Save creates the Subscription in the database.
 func (_c *SubscriptionCreate) Save(ctx context.Context) (*Subscription, error) {
+	_c.defaults()
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -104,6 +153,22 @@ func (_c *SubscriptionCreate) Exec(ctx context.Context) error {
 func (_c *SubscriptionCreate) ExecX(ctx context.Context) {
 	if err := _c.Exec(ctx); err != nil {
 		panic(err)
+	}
+}
+
+// defaults sets the default values of the builder before save.
+func (_c *SubscriptionCreate) defaults() {
+	if _, ok := _c.mutation.Ordering(); !ok {
+		v := subscription.DefaultOrdering
+		_c.mutation.SetOrdering(v)
+	}
+	if _, ok := _c.mutation.OrderingKey(); !ok {
+		v := subscription.DefaultOrderingKey
+		_c.mutation.SetOrderingKey(v)
+	}
+	if _, ok := _c.mutation.Poison(); !ok {
+		v := subscription.DefaultPoison
+		_c.mutation.SetPoison(v)
 	}
 }
 
@@ -132,6 +197,15 @@ func (_c *SubscriptionCreate) check() error {
 	}
 	if _, ok := _c.mutation.Filter(); !ok {
 		return &ValidationError{Name: "filter", err: errors.New(`ent: missing required field "Subscription.filter"`)}
+	}
+	if _, ok := _c.mutation.Ordering(); !ok {
+		return &ValidationError{Name: "ordering", err: errors.New(`ent: missing required field "Subscription.ordering"`)}
+	}
+	if _, ok := _c.mutation.OrderingKey(); !ok {
+		return &ValidationError{Name: "ordering_key", err: errors.New(`ent: missing required field "Subscription.ordering_key"`)}
+	}
+	if _, ok := _c.mutation.Poison(); !ok {
+		return &ValidationError{Name: "poison", err: errors.New(`ent: missing required field "Subscription.poison"`)}
 	}
 	return nil
 }
@@ -200,6 +274,22 @@ func (_c *SubscriptionCreate) createSpec() (*Subscription, *sqlgraph.CreateSpec)
 		_spec.SetField(subscription.FieldFilter, field.TypeString, value)
 		_node.Filter = value
 	}
+	if value, ok := _c.mutation.Transform(); ok {
+		_spec.SetField(subscription.FieldTransform, field.TypeJSON, value)
+		_node.Transform = value
+	}
+	if value, ok := _c.mutation.Ordering(); ok {
+		_spec.SetField(subscription.FieldOrdering, field.TypeString, value)
+		_node.Ordering = value
+	}
+	if value, ok := _c.mutation.OrderingKey(); ok {
+		_spec.SetField(subscription.FieldOrderingKey, field.TypeString, value)
+		_node.OrderingKey = value
+	}
+	if value, ok := _c.mutation.Poison(); ok {
+		_spec.SetField(subscription.FieldPoison, field.TypeString, value)
+		_node.Poison = value
+	}
 	return _node, _spec
 }
 
@@ -221,6 +311,7 @@ func (_c *SubscriptionCreateBulk) Save(ctx context.Context) ([]*Subscription, er
 	for i := range _c.builders {
 		func(i int, root context.Context) {
 			builder := _c.builders[i]
+			builder.defaults()
 			var mut Mutator = MutateFunc(func(ctx context.Context, m Mutation) (Value, error) {
 				mutation, ok := m.(*SubscriptionMutation)
 				if !ok {

@@ -131,6 +131,60 @@ func (_u *SubscriptionUpdate) SetNillableFilter(v *string) *SubscriptionUpdate {
 	return _u
 }
 
+// SetTransform sets the "transform" field.
+func (_u *SubscriptionUpdate) SetTransform(v *hub.Transform) *SubscriptionUpdate {
+	_u.mutation.SetTransform(v)
+	return _u
+}
+
+// ClearTransform clears the value of the "transform" field.
+func (_u *SubscriptionUpdate) ClearTransform() *SubscriptionUpdate {
+	_u.mutation.ClearTransform()
+	return _u
+}
+
+// SetOrdering sets the "ordering" field.
+func (_u *SubscriptionUpdate) SetOrdering(v hub.OrderingMode) *SubscriptionUpdate {
+	_u.mutation.SetOrdering(v)
+	return _u
+}
+
+// SetNillableOrdering sets the "ordering" field if the given value is not nil.
+func (_u *SubscriptionUpdate) SetNillableOrdering(v *hub.OrderingMode) *SubscriptionUpdate {
+	if v != nil {
+		_u.SetOrdering(*v)
+	}
+	return _u
+}
+
+// SetOrderingKey sets the "ordering_key" field.
+func (_u *SubscriptionUpdate) SetOrderingKey(v string) *SubscriptionUpdate {
+	_u.mutation.SetOrderingKey(v)
+	return _u
+}
+
+// SetNillableOrderingKey sets the "ordering_key" field if the given value is not nil.
+func (_u *SubscriptionUpdate) SetNillableOrderingKey(v *string) *SubscriptionUpdate {
+	if v != nil {
+		_u.SetOrderingKey(*v)
+	}
+	return _u
+}
+
+// SetPoison sets the "poison" field.
+func (_u *SubscriptionUpdate) SetPoison(v hub.PoisonRule) *SubscriptionUpdate {
+	_u.mutation.SetPoison(v)
+	return _u
+}
+
+// SetNillablePoison sets the "poison" field if the given value is not nil.
+func (_u *SubscriptionUpdate) SetNillablePoison(v *hub.PoisonRule) *SubscriptionUpdate {
+	if v != nil {
+		_u.SetPoison(*v)
+	}
+	return _u
+}
+
 // Mutation returns the SubscriptionMutation object of the builder.
 func (_u *SubscriptionUpdate) Mutation() *SubscriptionMutation {
 	return _u.mutation
@@ -205,6 +259,21 @@ func (_u *SubscriptionUpdate) sqlSave(ctx context.Context) (_node int, err error
 	}
 	if value, ok := _u.mutation.Filter(); ok {
 		_spec.SetField(subscription.FieldFilter, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Transform(); ok {
+		_spec.SetField(subscription.FieldTransform, field.TypeJSON, value)
+	}
+	if _u.mutation.TransformCleared() {
+		_spec.ClearField(subscription.FieldTransform, field.TypeJSON)
+	}
+	if value, ok := _u.mutation.Ordering(); ok {
+		_spec.SetField(subscription.FieldOrdering, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.OrderingKey(); ok {
+		_spec.SetField(subscription.FieldOrderingKey, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Poison(); ok {
+		_spec.SetField(subscription.FieldPoison, field.TypeString, value)
 	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -327,6 +396,60 @@ func (_u *SubscriptionUpdateOne) SetNillableFilter(v *string) *SubscriptionUpdat
 	return _u
 }
 
+// SetTransform sets the "transform" field.
+func (_u *SubscriptionUpdateOne) SetTransform(v *hub.Transform) *SubscriptionUpdateOne {
+	_u.mutation.SetTransform(v)
+	return _u
+}
+
+// ClearTransform clears the value of the "transform" field.
+func (_u *SubscriptionUpdateOne) ClearTransform() *SubscriptionUpdateOne {
+	_u.mutation.ClearTransform()
+	return _u
+}
+
+// SetOrdering sets the "ordering" field.
+func (_u *SubscriptionUpdateOne) SetOrdering(v hub.OrderingMode) *SubscriptionUpdateOne {
+	_u.mutation.SetOrdering(v)
+	return _u
+}
+
+// SetNillableOrdering sets the "ordering" field if the given value is not nil.
+func (_u *SubscriptionUpdateOne) SetNillableOrdering(v *hub.OrderingMode) *SubscriptionUpdateOne {
+	if v != nil {
+		_u.SetOrdering(*v)
+	}
+	return _u
+}
+
+// SetOrderingKey sets the "ordering_key" field.
+func (_u *SubscriptionUpdateOne) SetOrderingKey(v string) *SubscriptionUpdateOne {
+	_u.mutation.SetOrderingKey(v)
+	return _u
+}
+
+// SetNillableOrderingKey sets the "ordering_key" field if the given value is not nil.
+func (_u *SubscriptionUpdateOne) SetNillableOrderingKey(v *string) *SubscriptionUpdateOne {
+	if v != nil {
+		_u.SetOrderingKey(*v)
+	}
+	return _u
+}
+
+// SetPoison sets the "poison" field.
+func (_u *SubscriptionUpdateOne) SetPoison(v hub.PoisonRule) *SubscriptionUpdateOne {
+	_u.mutation.SetPoison(v)
+	return _u
+}
+
+// SetNillablePoison sets the "poison" field if the given value is not nil.
+func (_u *SubscriptionUpdateOne) SetNillablePoison(v *hub.PoisonRule) *SubscriptionUpdateOne {
+	if v != nil {
+		_u.SetPoison(*v)
+	}
+	return _u
+}
+
 // Mutation returns the SubscriptionMutation object of the builder.
 func (_u *SubscriptionUpdateOne) Mutation() *SubscriptionMutation {
 	return _u.mutation
@@ -431,6 +554,21 @@ func (_u *SubscriptionUpdateOne) sqlSave(ctx context.Context) (_node *Subscripti
 	}
 	if value, ok := _u.mutation.Filter(); ok {
 		_spec.SetField(subscription.FieldFilter, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Transform(); ok {
+		_spec.SetField(subscription.FieldTransform, field.TypeJSON, value)
+	}
+	if _u.mutation.TransformCleared() {
+		_spec.ClearField(subscription.FieldTransform, field.TypeJSON)
+	}
+	if value, ok := _u.mutation.Ordering(); ok {
+		_spec.SetField(subscription.FieldOrdering, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.OrderingKey(); ok {
+		_spec.SetField(subscription.FieldOrderingKey, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Poison(); ok {
+		_spec.SetField(subscription.FieldPoison, field.TypeString, value)
 	}
 	_node = &Subscription{config: _u.config}
 	_spec.Assign = _node.assignValues

@@ -14,26 +14,60 @@ type Tx struct {
 	config
 	// APIKey is the client for interacting with the APIKey builders.
 	APIKey *APIKeyClient
+	// Announcement is the client for interacting with the Announcement builders.
+	Announcement *AnnouncementClient
 	// Attempt is the client for interacting with the Attempt builders.
 	Attempt *AttemptClient
 	// DedupeKey is the client for interacting with the DedupeKey builders.
 	DedupeKey *DedupeKeyClient
 	// Delivery is the client for interacting with the Delivery builders.
 	Delivery *DeliveryClient
+	// DeliveryBody is the client for interacting with the DeliveryBody builders.
+	DeliveryBody *DeliveryBodyClient
+	// DeliveryChange is the client for interacting with the DeliveryChange builders.
+	DeliveryChange *DeliveryChangeClient
+	// Document is the client for interacting with the Document builders.
+	Document *DocumentClient
 	// Endpoint is the client for interacting with the Endpoint builders.
 	Endpoint *EndpointClient
 	// EndpointHealth is the client for interacting with the EndpointHealth builders.
 	EndpointHealth *EndpointHealthClient
 	// Event is the client for interacting with the Event builders.
 	Event *EventClient
+	// EventType is the client for interacting with the EventType builders.
+	EventType *EventTypeClient
+	// Fetch is the client for interacting with the Fetch builders.
+	Fetch *FetchClient
+	// LearnHead is the client for interacting with the LearnHead builders.
+	LearnHead *LearnHeadClient
 	// LogHead is the client for interacting with the LogHead builders.
 	LogHead *LogHeadClient
+	// OrderingMark is the client for interacting with the OrderingMark builders.
+	OrderingMark *OrderingMarkClient
+	// Partner is the client for interacting with the Partner builders.
+	Partner *PartnerClient
+	// Peer is the client for interacting with the Peer builders.
+	Peer *PeerClient
 	// Rejection is the client for interacting with the Rejection builders.
 	Rejection *RejectionClient
+	// Replay is the client for interacting with the Replay builders.
+	Replay *ReplayClient
+	// ReplayItem is the client for interacting with the ReplayItem builders.
+	ReplayItem *ReplayItemClient
+	// Rollup is the client for interacting with the Rollup builders.
+	Rollup *RollupClient
+	// Sighting is the client for interacting with the Sighting builders.
+	Sighting *SightingClient
 	// Source is the client for interacting with the Source builders.
 	Source *SourceClient
+	// SourceClock is the client for interacting with the SourceClock builders.
+	SourceClock *SourceClockClient
 	// Subscription is the client for interacting with the Subscription builders.
 	Subscription *SubscriptionClient
+	// SubscriptionRevision is the client for interacting with the SubscriptionRevision builders.
+	SubscriptionRevision *SubscriptionRevisionClient
+	// Watch is the client for interacting with the Watch builders.
+	Watch *WatchClient
 
 	// lazily loaded.
 	client     *Client
@@ -166,16 +200,33 @@ func (tx *Tx) Client() *Client {
 
 func (tx *Tx) init() {
 	tx.APIKey = NewAPIKeyClient(tx.config)
+	tx.Announcement = NewAnnouncementClient(tx.config)
 	tx.Attempt = NewAttemptClient(tx.config)
 	tx.DedupeKey = NewDedupeKeyClient(tx.config)
 	tx.Delivery = NewDeliveryClient(tx.config)
+	tx.DeliveryBody = NewDeliveryBodyClient(tx.config)
+	tx.DeliveryChange = NewDeliveryChangeClient(tx.config)
+	tx.Document = NewDocumentClient(tx.config)
 	tx.Endpoint = NewEndpointClient(tx.config)
 	tx.EndpointHealth = NewEndpointHealthClient(tx.config)
 	tx.Event = NewEventClient(tx.config)
+	tx.EventType = NewEventTypeClient(tx.config)
+	tx.Fetch = NewFetchClient(tx.config)
+	tx.LearnHead = NewLearnHeadClient(tx.config)
 	tx.LogHead = NewLogHeadClient(tx.config)
+	tx.OrderingMark = NewOrderingMarkClient(tx.config)
+	tx.Partner = NewPartnerClient(tx.config)
+	tx.Peer = NewPeerClient(tx.config)
 	tx.Rejection = NewRejectionClient(tx.config)
+	tx.Replay = NewReplayClient(tx.config)
+	tx.ReplayItem = NewReplayItemClient(tx.config)
+	tx.Rollup = NewRollupClient(tx.config)
+	tx.Sighting = NewSightingClient(tx.config)
 	tx.Source = NewSourceClient(tx.config)
+	tx.SourceClock = NewSourceClockClient(tx.config)
 	tx.Subscription = NewSubscriptionClient(tx.config)
+	tx.SubscriptionRevision = NewSubscriptionRevisionClient(tx.config)
+	tx.Watch = NewWatchClient(tx.config)
 }
 
 // txDriver wraps the given dialect.Tx with a nop dialect.Driver implementation.

@@ -42,6 +42,10 @@ func attemptConnection(s hub.Slice[*model.Attempt], count func(context.Context) 
 	}, counter(count))
 }
 
+func eventTypeConnection(s hub.Slice[*model.EventType], count func(context.Context) (int, error)) *model.EventTypeConnection {
+	return model.NewConnection(s, func(t *model.EventType) string { return page.EventTypes.Cursor(t.ID) }, counter(count))
+}
+
 func apiKeyConnection(s hub.Slice[*model.APIKey], count func(context.Context) (int, error)) *model.APIKeyConnection {
 	return model.NewConnection(s, func(k *model.APIKey) string { return page.APIKeys.Cursor(k.ID) }, counter(count))
 }
@@ -77,6 +81,11 @@ func subscriptionID(s *hub.Subscription) string { return s.ID }
 // among reports whether a filter's list admits a value; an empty list admits all.
 func among[T comparable](list []T, value T) bool {
 	return len(list) == 0 || slices.Contains(list, value)
+}
+
+// ofAny is among for partners: what belongs to nobody is not of any.
+func ofAny(partners []string, partner string) bool {
+	return len(partners) == 0 || partner != "" && slices.Contains(partners, partner)
 }
 
 // contains compares without regard to case.

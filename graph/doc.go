@@ -9,3 +9,5 @@
 package graph
 
 //go:generate go -C .. tool gqlgen generate
+//go:generate go run ./exec/rewrite generated
+//go:generate go run ./internal/faults

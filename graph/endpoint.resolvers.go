@@ -27,39 +27,72 @@ func (r *endpointResolver) Deliveries(ctx context.Context, obj *model.Endpoint, 
 	return r.deliveriesOf(ctx, store.OfEndpoints, obj.Siblings, obj.ID, filter, page.Arguments{First: first, After: after})
 }
 
+// Stats is the resolver for the stats field.
+func (r *endpointResolver) Stats(ctx context.Context, obj *model.Endpoint, since time.Time, until *time.Time) (*hub.StatsBucket, error) {
+	return loader.FromContext(ctx).Stats(ctx, store.StatsOfEndpoints, obj.Siblings, obj.ID, since, valueOf(until))
+}
+
 // CreateEndpoint is the resolver for the createEndpoint field.
 func (r *mutationResolver) CreateEndpoint(ctx context.Context, input model.CreateEndpointInput) (*model.EndpointPayload, error) {
-	endpoint, secret, err := r.registry.CreateEndpoint(ctx, createEndpoint(input))
-	return r.endpointPayload(endpoint, secret, err, "input")
+	endpoint, secret, err := r.configure(ctx).CreateEndpoint(ctx, createEndpoint(input))
+	return r.endpointPayload(ctx, endpoint, secret, err, "input")
 }
 
 // UpdateEndpoint is the resolver for the updateEndpoint field.
 func (r *mutationResolver) UpdateEndpoint(ctx context.Context, input model.UpdateEndpointInput) (*model.EndpointPayload, error) {
-	endpoint, err := r.registry.UpdateEndpoint(ctx, updateEndpoint(input))
-	return r.endpointPayload(endpoint, "", err, "input", "id")
+	endpoint, secret, err := r.configure(ctx).UpdateEndpoint(ctx, updateEndpoint(input))
+	return r.endpointPayload(ctx, endpoint, secret, err, "input", "id")
 }
 
 // DeleteEndpoint is the resolver for the deleteEndpoint field.
 func (r *mutationResolver) DeleteEndpoint(ctx context.Context, input model.DeleteInput) (*model.DeletePayload, error) {
-	return deletePayload(input.ID, r.registry.DeleteEndpoint(ctx, input.ID))
+	return deletePayload(input.ID, r.configure(ctx).DeleteEndpoint(ctx, input.ID))
 }
 
 // PauseEndpoint is the resolver for the pauseEndpoint field.
 func (r *mutationResolver) PauseEndpoint(ctx context.Context, id string) (*model.EndpointPayload, error) {
-	endpoint, err := r.registry.PauseEndpoint(ctx, id)
-	return r.endpointPayload(endpoint, "", err, "id")
+	endpoint, err := r.configure(ctx).PauseEndpoint(ctx, id)
+	return r.endpointPayload(ctx, endpoint, "", err, "id")
+}
+
+func (r *mutationResolver) DisableEndpoint(ctx context.Context, id string, reason *string) (*model.EndpointPayload, error) {
+	endpoint, err := r.configure(ctx).DisableEndpoint(ctx, id, valueOf(reason))
+	return r.endpointPayload(ctx, endpoint, "", err, "id")
 }
 
 // ResumeEndpoint is the resolver for the resumeEndpoint field.
-func (r *mutationResolver) ResumeEndpoint(ctx context.Context, id string) (*model.EndpointPayload, error) {
-	endpoint, err := r.registry.ResumeEndpoint(ctx, id)
-	return r.endpointPayload(endpoint, "", err, "id")
+func (r *mutationResolver) ResumeEndpoint(ctx context.Context, id string, backlog *hub.BacklogChoice) (*model.EndpointPayload, error) {
+	endpoint, err := r.configure(ctx).ResumeEndpoint(ctx, id, valueOf(backlog))
+	return r.endpointPayload(ctx, endpoint, "", err, "id")
 }
 
 // RotateEndpointSecret is the resolver for the rotateEndpointSecret field.
 func (r *mutationResolver) RotateEndpointSecret(ctx context.Context, id string, overlap *time.Duration) (*model.EndpointPayload, error) {
-	endpoint, secret, err := r.registry.RotateEndpointSecret(ctx, id, valueOf(overlap))
-	return r.endpointPayload(endpoint, secret, err, "id")
+	endpoint, secret, err := r.configure(ctx).RotateEndpointSecret(ctx, id, valueOf(overlap))
+	return r.endpointPayload(ctx, endpoint, secret, err, "id")
+}
+
+// VerifyEndpoint is the resolver for the verifyEndpoint field.
+func (r *mutationResolver) VerifyEndpoint(ctx context.Context, id string) (*model.EndpointPayload, error) {
+	if err := r.seesEndpoint(ctx, id); err != nil {
+		return r.endpointPayload(ctx, nil, "", err, "id")
+	}
+	endpoint, err := r.prober.VerifyEndpoint(ctx, id)
+	return r.endpointPayload(ctx, endpoint, "", err, "id")
+}
+
+// TestEndpoint is the resolver for the testEndpoint field.
+func (r *mutationResolver) TestEndpoint(ctx context.Context, id string, eventType *string, payload model.JSON) (*model.TestEndpointPayload, error) {
+	var attempt *hub.Attempt
+	err := r.seesEndpoint(ctx, id)
+	if err == nil {
+		attempt, err = r.prober.TestEndpoint(ctx, id, valueOf(eventType), []byte(payload))
+	}
+	problems, err := userErrors(err, "id")
+	if err != nil || len(problems) > 0 {
+		return &model.TestEndpointPayload{UserErrors: problems}, err
+	}
+	return &model.TestEndpointPayload{Attempt: model.NewAttempts([]*hub.Attempt{attempt})[0], UserErrors: problems}, nil
 }
 
 // Endpoint is the resolver for the endpoint field.

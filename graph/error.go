@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/hookgraph/hookgraph/graph/model"
@@ -25,6 +26,7 @@ func forbidden(scope hub.Scope) *hub.Error {
 // a code are shown, everything else is logged and shown as internal.
 func (r *Resolver) present(ctx context.Context, err error) *gqlerror.Error {
 	shown := graphql.DefaultErrorPresenter(ctx, err)
+	shown.Path = wholePath(ctx, shown.Path)
 	if _, coded := shown.Extensions["code"]; coded {
 		return shown
 	}
@@ -61,6 +63,52 @@ func (r *Resolver) present(ctx context.Context, err error) *gqlerror.Error {
 		slog.String("path", shown.Path.String()), slog.Any("error", err))
 	out.Extensions["requestId"] = requestID
 	return set(hub.CodeInternal, "internal error; the log has more under this request id")
+}
+
+// nulled is the rule that an error in a field which cannot be null takes what is
+// around it along (GraphQL specification, 6.4.4). The executor does not apply it to
+// the root field of a subscription.
+func nulled(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	response := next(ctx)
+	if response == nil || len(response.Errors) == 0 {
+		return response
+	}
+	root := streamOf(ctx)
+	if root != nil && root.Definition.Type.NonNull && string(response.Data) == `{"`+root.Alias+`":null}` {
+		response.Data = []byte("null")
+	}
+	return response
+}
+
+// streamOf returns the root field of a subscription, nil for other operations.
+func streamOf(ctx context.Context) *ast.Field {
+	if !graphql.HasOperationContext(ctx) {
+		return nil
+	}
+	operation := graphql.GetOperationContext(ctx)
+	if operation.Operation == nil || operation.Operation.Operation != ast.Subscription {
+		return nil
+	}
+	for _, root := range graphql.CollectFields(operation, operation.Operation.SelectionSet, []string{"Subscription"}) {
+		return root.Field
+	}
+	return nil
+}
+
+// wholePath returns a path that begins at the operation's root. The executor gives
+// those within a message of a subscription without its root field.
+func wholePath(ctx context.Context, path ast.Path) ast.Path {
+	field, root := graphql.GetFieldContext(ctx), streamOf(ctx)
+	if len(path) == 0 || field == nil || root == nil {
+		return path
+	}
+	for field.Parent != nil && field.Parent.Field.Field != nil {
+		field = field.Parent
+	}
+	if field.Object == "Subscription" {
+		return path
+	}
+	return append(ast.Path{ast.PathName(root.Alias)}, path...)
 }
 
 // recovered turns a panic in a resolver into an error, which is presented, and

@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -10,11 +9,14 @@ import (
 	"github.com/hookgraph/hookgraph/graph/loader"
 	"github.com/hookgraph/hookgraph/graph/model"
 	"github.com/hookgraph/hookgraph/graph/page"
-	"github.com/hookgraph/hookgraph/graph/transport"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/store"
-	"github.com/hookgraph/hookgraph/internal/stream"
 )
+
+// EventType is the resolver for the eventType field.
+func (r *eventResolver) EventType(ctx context.Context, obj *model.Event) (*model.EventType, error) {
+	return loader.FromContext(ctx).EventType(ctx, obj.Types, obj.Type)
+}
 
 // Payload is the resolver for the payload field.
 func (r *eventResolver) Payload(ctx context.Context, obj *model.Event, path *string) (model.JSON, error) {
@@ -26,7 +28,7 @@ func (r *eventResolver) Payload(ctx context.Context, obj *model.Event, path *str
 	if err != nil || payload == nil {
 		return nil, err
 	}
-	return selected(payload.Body, query)
+	return selected(payload.Body, query, handOf(ctx).decode(obj.ID))
 }
 
 // RawBody is the resolver for the rawBody field.
@@ -52,9 +54,27 @@ func (r *eventResolver) Headers(ctx context.Context, obj *model.Event) ([]*hub.H
 	return headers, nil
 }
 
+// Hops is the resolver for the hops field.
+func (r *eventResolver) Hops(ctx context.Context, obj *model.Event) ([]string, error) {
+	payload, err := payloadOf(ctx, obj)
+	if err != nil || payload == nil {
+		return nil, err
+	}
+	var hops []string
+	for _, hop := range append(hub.ReadHops(payload.Headers), hub.Hop{HubID: r.store(ctx).HubID(), EventID: obj.ID}) {
+		hops = append(hops, hop.String())
+	}
+	return hops, nil
+}
+
 // Deliveries is the resolver for the deliveries field.
 func (r *eventResolver) Deliveries(ctx context.Context, obj *model.Event, first *int, after *string, filter *hub.DeliveryFilter) (*model.Connection[*model.Delivery], error) {
 	return r.deliveriesOf(ctx, store.OfEvents, obj.Siblings, obj.ID, filter, page.Arguments{First: first, After: after})
+}
+
+// Trace is the resolver for the trace field.
+func (r *eventResolver) Trace(ctx context.Context, obj *model.Event) ([]*model.TraceStep, error) {
+	return r.trace(ctx, obj)
 }
 
 // PublishEvent is the resolver for the publishEvent field.
@@ -88,7 +108,7 @@ func (r *queryResolver) Events(ctx context.Context, first *int, after *string, l
 		return nil, err
 	}
 	wanted := store.EventQuery{
-		Filter: valueOf(filter), Page: p, Admit: r.expressionOf(filter),
+		Filter: valueOf(filter), Page: p, Admit: r.expressionOf(ctx, filter),
 		OldestFirst: valueOf(orderBy) == model.EventOrderOldestFirst,
 	}
 	return r.events(ctx, wanted)
@@ -96,28 +116,16 @@ func (r *queryResolver) Events(ctx context.Context, first *int, after *string, l
 
 // EventStream is the resolver for the eventStream field.
 func (r *subscriptionResolver) EventStream(ctx context.Context, after *string, from *model.StreamStart, filter *hub.EventFilter, batchSize *int) (<-chan *model.EventStreamPayload, error) {
-	if batchSize != nil && (*batchSize < 1 || *batchSize > stream.MaxBatch) {
-		return nil, hub.NewError(hub.CodeBadUserInput, fmt.Sprintf("batchSize is 1 to %d", stream.MaxBatch))
-	}
-	if after != nil && *after == "" { // it would start anew, past what came in meanwhile
-		return nil, hub.NewError(hub.CodeBadUserInput, "after is empty; leave it out to start without a cursor")
-	}
 	if err := r.checkEventFilter(ctx, filter); err != nil {
 		return nil, err
 	}
-	return r.relay(ctx, stream.Request{
-		After:        cmp.Or(transport.StreamFromContext(ctx).LastEventID(), valueOf(after)),
-		FromEarliest: valueOf(from) == model.StreamStartEarliest,
-		Admit:        r.admission(filter),
-		Batch:        valueOf(batchSize),
-	})
+	request, err := requestOf(ctx, after, from, batchSize, r.admission(ctx, filter))
+	if err != nil {
+		return nil, err
+	}
+	return relay(ctx, r.Resolver, r.tail, request, func(e *hub.Event) hub.Sequence { return e.Sequence }, r.eventStep)
 }
 
 func (r *Resolver) Event() generated.EventResolver { return &eventResolver{r} }
 
-func (r *Resolver) Subscription() generated.SubscriptionResolver { return &subscriptionResolver{r} }
-
-type (
-	eventResolver        struct{ *Resolver }
-	subscriptionResolver struct{ *Resolver }
-)
+type eventResolver struct{ *Resolver }

@@ -16,34 +16,17 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/store"
 	"github.com/hookgraph/hookgraph/internal/stream"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 // failing is a store whose reads of events go wrong in one way.
 type failing struct {
-	graph.Store
+	graph.View
 	fail func(context.Context) error
 }
 
 func (f failing) Events(ctx context.Context, _ store.EventQuery) (hub.Slice[*hub.Event], error) {
 	return hub.Slice[*hub.Event]{}, f.fail(ctx)
-}
-
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func TestFailuresShowNothingInternal(t *testing.T) {
@@ -65,9 +48,10 @@ func TestFailuresShowNothingInternal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			log := &lines{}
+			log := &testkit.Output{}
 			b := setup(t, func(cfg *graph.Config) {
-				cfg.Store = failing{cfg.Store, c.fail}
+				open := cfg.View
+				cfg.View = func(sight hub.Sight) graph.View { return failing{open(sight), c.fail} }
 				cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
 				cfg.QueryTimeout = 100 * time.Millisecond
 			})
@@ -89,10 +73,10 @@ func TestFailuresShowNothingInternal(t *testing.T) {
 }
 
 // scripted is a tail that says what a test has it say.
-type scripted struct{ batches []stream.Batch }
+type scripted struct{ batches []stream.Batch[*hub.Event] }
 
-func (s scripted) Events(ctx context.Context, _ stream.Request) (<-chan stream.Batch, error) {
-	out := make(chan stream.Batch)
+func (s scripted) Read(ctx context.Context, _ hub.Sight, _ stream.Request[*hub.Event]) (<-chan stream.Batch[*hub.Event], error) {
+	out := make(chan stream.Batch[*hub.Event])
 	go func() {
 		defer close(out)
 		for _, batch := range s.batches {
@@ -109,14 +93,14 @@ func (s scripted) Events(ctx context.Context, _ stream.Request) (<-chan stream.B
 func TestAStreamThatBreaksSaysWhy(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(cfg *graph.Config) {
-		cfg.Tail = scripted{[]stream.Batch{
+		cfg.Tail = scripted{[]stream.Batch[*hub.Event]{
 			{Cursor: "one"}, {Cursor: "two"}, {Err: hub.NewError(hub.CodeCursorExpired, "events behind this cursor are gone")},
 		}}
 	})
 	t.Run("over SSE, and is complete", func(t *testing.T) {
 		_, next := b.events(t.Context(), t, `subscription { eventStream { __typename } }`)
 		for _, want := range []event{
-			{"next", "one", `{"data":{"eventStream":{"__typename":"EventStreamPayload"}}}`},
+			{"next", "one", `{"data":{"eventStream":{"__typename":"EventStreamPayload"}},"extensions":{"cost":{"available":19999950,"limit":10000,"maximumAvailable":20000000,"requested":50,"restoreRate":5000000}}}`},
 			{"next", "two", `{"data":{"eventStream":{"__typename":"EventStreamPayload"}}}`},
 			{"next", "", `{"errors":[{"message":"events behind this cursor are gone","extensions":{"code":"CURSOR_EXPIRED"}}]}`},
 			{"complete", "", ""},
@@ -142,7 +126,7 @@ func TestAStreamThatBreaksSaysWhy(t *testing.T) {
 
 func TestAStreamThatEndsIsComplete(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(cfg *graph.Config) { cfg.Tail = scripted{[]stream.Batch{{Cursor: "one"}}} })
+	b := setup(t, func(cfg *graph.Config) { cfg.Tail = scripted{[]stream.Batch[*hub.Event]{{Cursor: "one"}}} })
 	s := b.dial(t)
 	s.init()
 	s.send(fmt.Sprintf(subscribe, "1", "subscription { eventStream { cursor } }"))
@@ -201,15 +185,15 @@ func TestAReaderThatDoesNotReadIsCutOff(t *testing.T) {
 // flood is a tail that never runs dry, and tells when its reader is gone.
 type flood struct{ gone func() }
 
-func (f flood) Events(ctx context.Context, _ stream.Request) (<-chan stream.Batch, error) {
-	out := make(chan stream.Batch)
+func (f flood) Read(ctx context.Context, _ hub.Sight, _ stream.Request[*hub.Event]) (<-chan stream.Batch[*hub.Event], error) {
+	out := make(chan stream.Batch[*hub.Event])
 	large := &hub.Event{ID: "evt_x", ReceivedAt: now(), Payload: &hub.Payload{Body: make([]byte, 1<<20)}}
 	go func() {
 		defer f.gone()
 		defer close(out)
 		for {
 			select {
-			case out <- stream.Batch{Cursor: "c", Events: []*hub.Event{large}}:
+			case out <- stream.Batch[*hub.Event]{Cursor: "c", Items: []*hub.Event{large}}:
 			case <-ctx.Done():
 				return
 			}

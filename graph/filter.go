@@ -26,7 +26,7 @@ func (r *Resolver) checkEventFilter(ctx context.Context, f *hub.EventFilter) err
 	if f == nil {
 		return nil
 	}
-	if err := checkLengths(len(f.Types), len(f.SourceIDs)); err != nil {
+	if err := checkLengths(len(f.Types), len(f.SourceIDs), len(f.PartnerIDs)); err != nil {
 		return err
 	}
 	for _, pattern := range f.Types {
@@ -52,14 +52,14 @@ func (r *Resolver) checkEventFilter(ctx context.Context, f *hub.EventFilter) err
 
 // expressionOf returns the part of a filter that is asked of events in memory,
 // nil where there is none. An event that the expression fails on is not admitted.
-func (r *Resolver) expressionOf(f *hub.EventFilter) func(*hub.Event) (bool, error) {
+func (r *Resolver) expressionOf(ctx context.Context, f *hub.EventFilter) func(*hub.Event) (bool, error) {
 	if f == nil || f.Expression == "" {
 		return nil
 	}
 	expression := f.Expression
 	return func(event *hub.Event) (bool, error) {
 		slug := ""
-		if source := r.store.Configuration().Sources[event.SourceID]; source != nil {
+		if source := r.store(ctx).Configuration().Senders[event.SourceID]; source != nil {
 			slug = source.Slug
 		}
 		admitted, err := r.matcher.Admits(expression, event, slug)
@@ -69,11 +69,11 @@ func (r *Resolver) expressionOf(f *hub.EventFilter) func(*hub.Event) (bool, erro
 
 // admission returns a whole filter as it is asked of events in memory, nil where
 // it admits everything.
-func (r *Resolver) admission(f *hub.EventFilter) func(*hub.Event) (bool, error) {
+func (r *Resolver) admission(ctx context.Context, f *hub.EventFilter) func(*hub.Event) (bool, error) {
 	if f == nil {
 		return nil
 	}
-	expression := r.expressionOf(f)
+	expression := r.expressionOf(ctx, f)
 	return func(event *hub.Event) (bool, error) {
 		if !fitsEvent(f, event) {
 			return false, nil
@@ -87,9 +87,10 @@ func (r *Resolver) admission(f *hub.EventFilter) func(*hub.Event) (bool, error) 
 
 // fitsEvent reports whether an event fits all of a filter but its expression.
 func fitsEvent(f *hub.EventFilter, event *hub.Event) bool {
-	wanted := func(pattern string) bool { return match.TypeMatches(pattern, event.Type) }
+	wanted := func(pattern string) bool { return hub.TypeMatches(pattern, event.Type) }
 	return (len(f.Types) == 0 || slices.ContainsFunc(f.Types, wanted)) &&
 		among(f.SourceIDs, event.SourceID) &&
+		ofAny(f.PartnerIDs, event.PartnerID) &&
 		(f.DedupeKey == "" || f.DedupeKey == event.DedupeKey) &&
 		(f.OrderingKey == "" || f.OrderingKey == event.OrderingKey) &&
 		f.ReceivedAt.Contains(event.ReceivedAt) &&
@@ -101,7 +102,22 @@ func checkDeliveryFilter(f *hub.DeliveryFilter) error {
 	if f == nil {
 		return nil
 	}
-	return checkLengths(len(f.Statuses), len(f.EndpointIDs), len(f.SubscriptionIDs), len(f.EventIDs))
+	return checkLengths(len(f.Statuses), len(f.EndpointIDs), len(f.SubscriptionIDs), len(f.EventIDs), len(f.PartnerIDs))
+}
+
+// admitsChange returns a filter as it is asked of the log of changes. What is not
+// stored any more cannot be shown, and is passed over.
+func admitsChange(f *hub.DeliveryFilter) func(*hub.DeliveryChange) (bool, error) {
+	return func(change *hub.DeliveryChange) (bool, error) {
+		d := &change.Delivery
+		return d.EventID != "" && (f == nil || fitsDelivery(f, d)), nil
+	}
+}
+
+// fitsDelivery reports whether a delivery fits a filter.
+func fitsDelivery(f *hub.DeliveryFilter, d *hub.Delivery) bool {
+	return among(f.Statuses, d.Status) && among(f.EndpointIDs, d.EndpointID) && among(f.SubscriptionIDs, d.SubscriptionID) &&
+		among(f.EventIDs, d.EventID) && ofAny(f.PartnerIDs, d.PartnerID) && f.CreatedAt.Contains(d.CreatedAt)
 }
 
 // valueOf returns what a pointer points to, the zero value for nil.

@@ -3,7 +3,6 @@ package graph
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -11,28 +10,33 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/executor"
-	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/theory/jsonpath"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"github.com/hookgraph/hookgraph/graph/document"
 	"github.com/hookgraph/hookgraph/graph/gate"
 	"github.com/hookgraph/hookgraph/graph/generated"
 	"github.com/hookgraph/hookgraph/graph/loader"
+	"github.com/hookgraph/hookgraph/graph/model"
 	"github.com/hookgraph/hookgraph/graph/transport"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/registry"
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
 
-// Config is what the handler is made of. All interfaces must be given, and what has
-// no default besides.
+// Config is what the handler is made of. All of it must be given but what says what
+// stands in for it.
 type Config struct {
-	Store     Store
-	Registry  Registry
+	// View opens the store as somebody sees it. Resolvers have no other way in.
+	View      func(sight hub.Sight) View
+	Registry  *registry.Registry
+	Prober    Prober
+	Puller    Puller
 	Publisher Publisher
 	Keys      Keys
-	Tail      Tail
+	Tail      Tail[*hub.Event]
+	Changes   Tail[*hub.DeliveryChange]
 	Matcher   Matcher
+	Shaper    *Shaper
 	Providers *webhook.Table // the presets of webhook sources; all there are if nil
 	// Authenticate returns who holds a bearer token, "" where none was sent; see
 	// transport.Config.
@@ -48,12 +52,24 @@ type Config struct {
 	Development bool
 	// OriginPatterns are hosts besides the hub's own whose pages may open a WebSocket.
 	OriginPatterns []string
-	// QueryTimeout bounds queries and mutations; 30 s if 0.
+	// StreamsPerKey bounds the WebSockets and event streams that are open with one
+	// key; 2,000 if 0.
+	StreamsPerKey int
+	// QueryTimeout bounds queries, mutations and each message of a subscription; 30 s if 0.
 	QueryTimeout time.Duration
 	// KeyInterval is how often the key of an open stream is looked at again; 5 s if 0.
 	KeyInterval time.Duration
+	// WriteTimeout is how long a reader of a stream may take over one message before
+	// it is cut off; 5 s if 0.
+	WriteTimeout time.Duration
 	// Limits bound documents; gate.DefaultLimits if zero.
 	Limits gate.Limits
+	// Points are what each credential may ask.
+	Points gate.PointsConfig
+	// Clock is the machine's if nil.
+	Clock hub.Clock
+	// Documents say which documents are trusted and whether others are accepted.
+	Documents document.Options
 }
 
 // Handler serves /graphql.
@@ -67,9 +83,13 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	paths, err := lru.New[string, *jsonpath.Path](cachedPaths)
+	paths, err := newPaths()
 	if err != nil {
-		return nil, fmt.Errorf("make path cache: %w", err)
+		return nil, err
+	}
+	clock := cfg.Clock
+	if clock == nil {
+		clock = hub.SystemClock{}
 	}
 	table := cfg.Providers
 	if table == nil {
@@ -79,33 +99,39 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Resolver{
-		store: cfg.Store, registry: cfg.Registry, publisher: cfg.Publisher, keys: cfg.Keys, tail: cfg.Tail, matcher: cfg.Matcher,
-		providers: providers, logger: logger, inboundURL: inboundURL(cfg.PublicURL),
-		fingerprint: cfg.Fingerprint, paths: paths,
-	}
-	executable := generated.NewExecutableSchema(generated.Config{
-		Schema: Schema(), Resolvers: r,
-		Directives: generated.DirectiveRoot{HasScope: hasScope},
-	})
 	limits := cfg.Limits
 	if limits == (gate.Limits{}) {
 		limits = gate.DefaultLimits()
 	}
-	admission, err := gate.New(executable.Schema(), limits)
+	points, err := newMeters(cfg.Points, limits, clock)
 	if err != nil {
-		return nil, fmt.Errorf("make gate: %w", err)
+		return nil, err
 	}
-	e := &engine{Executor: executor.New(executable), gate: admission, development: cfg.Development}
-	e.SetQueryCache(admitted{})
-	e.SetErrorPresenter(r.present)
-	e.SetRecoverFunc(r.recovered)
+	r := &Resolver{
+		view: cfg.View, registry: cfg.Registry, prober: cfg.Prober, puller: cfg.Puller, publisher: cfg.Publisher, keys: cfg.Keys,
+		tail: cfg.Tail, changes: cfg.Changes, matcher: cfg.Matcher, shaper: cfg.Shaper,
+		providers: providers, logger: logger, inboundURL: inboundURL(cfg.PublicURL),
+		fingerprint: cfg.Fingerprint, paths: paths,
+		points: points,
+	}
+	e, err := newEngine(r, limits, cfg.Development)
+	if err != nil {
+		return nil, err
+	}
+	r.documents, err = document.New(cfg.Documents, e.gate, func(nameOrHash string) *hub.Document {
+		return cfg.View(hub.WholeSight()).Configuration().Document(nameOrHash)
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.points, e.documents = points, r.documents
+	e.AroundOperations(withCostOfFailure)
 	e.AroundOperations(bounded(cmp.Or(cfg.QueryTimeout, 30*time.Second)))
-	e.AroundResponses(r.withLoaders)
-	e.AroundResponses(withCost(admission.Limits().Cost))
+	e.AroundResponses(withCost)
+	e.AroundResponses(nulled)
 	return &Handler{transport: transport.New(transport.Config{
 		Executor: e, Authenticate: cfg.Authenticate, Logger: logger, OriginPatterns: cfg.OriginPatterns,
-		KeyInterval: cfg.KeyInterval,
+		KeyInterval: cfg.KeyInterval, MaxPerKey: cfg.StreamsPerKey, WriteTimeout: cfg.WriteTimeout,
 	})}, nil
 }
 
@@ -136,13 +162,18 @@ func hasScope(ctx context.Context, _ any, next graphql.Resolver, scope hub.Scope
 	return next(ctx)
 }
 
-// bounded gives queries and mutations a deadline. Subscriptions last as long as
-// their reader.
+// hiddenFromPartners is the directive @hiddenFromPartners.
+func hiddenFromPartners(ctx context.Context, _ any, next graphql.Resolver) (any, error) {
+	if !hub.SightOf(hub.ViewerFromContext(ctx)).Whole() {
+		return nil, hub.NewError(hub.CodeForbidden, "this is not shown to partners")
+	}
+	return next(ctx)
+}
+
+// bounded gives each answer a deadline: that of a query or mutation, and each of a
+// subscription, for which the transport asks once there is something to answer.
 func bounded(timeout time.Duration) graphql.OperationMiddleware {
 	return func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-		if graphql.GetOperationContext(ctx).Operation.Operation == ast.Subscription {
-			return next(ctx)
-		}
 		respond := next(ctx)
 		return func(ctx context.Context) *graphql.Response {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -156,25 +187,55 @@ func bounded(timeout time.Duration) graphql.OperationMiddleware {
 // on one snapshot, taken when it is first needed; a mutation sees what the one
 // before it in the same document has changed.
 func (r *Resolver) withLoaders(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-	snapshot := sync.OnceValue(r.snapshot)
+	fresh := func() *model.Snapshot { return r.snapshot(ctx) }
+	snapshot := sync.OnceValue(fresh)
 	if graphql.HasOperationContext(ctx) {
-		if operation := graphql.GetOperationContext(ctx).Operation; operation != nil && operation.Operation == ast.Mutation {
-			snapshot = r.snapshot
-		}
-	}
-	return next(loader.WithLoaders(ctx, loader.New(r.store, snapshot)))
-}
-
-// withCost tells in the answer what a query or mutation cost.
-func withCost(limit int) graphql.ResponseMiddleware {
-	return func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-		if graphql.HasOperationContext(ctx) {
-			operation := graphql.GetOperationContext(ctx)
-			cost, counted := operation.Stats.GetExtension(costExtension).(int)
-			if counted && operation.Operation.Operation != ast.Subscription {
-				graphql.RegisterExtension(ctx, costExtension, map[string]any{"requested": cost, "limit": limit})
+		if operation := graphql.GetOperationContext(ctx).Operation; operation != nil {
+			switch operation.Operation {
+			case ast.Query:
+				if handOf(ctx) == nil { // a body is shaped by what this node knows, without a read for each
+					snapshot = sync.OnceValue(func() *model.Snapshot { return r.newest(ctx) })
+				}
+			case ast.Mutation:
+				snapshot = fresh
+			case ast.Subscription:
 			}
 		}
-		return next(ctx)
 	}
+	loaders := loader.New(r.store(ctx), snapshot, partsOf(ctx))
+	if h := handOf(ctx); h != nil {
+		loaders.ShowEvents([]*hub.Event{h.event})
+	}
+	return next(loader.WithLoaders(ctx, loaders))
+}
+
+// withCostOfFailure does what withCost does for a subscription that could not begin: its
+// answer passes the response middleware by.
+func withCostOfFailure(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	respond := next(ctx)
+	return func(ctx context.Context) *graphql.Response {
+		response := respond(ctx)
+		if response == nil || response.Extensions != nil || !graphql.HasOperationContext(ctx) {
+			return response
+		}
+		operation := graphql.GetOperationContext(ctx)
+		if told := operation.Stats.GetExtension(costExtension); told != nil {
+			response.Extensions = map[string]any{costExtension: told}
+			operation.Stats.SetExtension(costExtension, nil)
+		}
+		return response
+	}
+}
+
+// withCost tells in the answer what the operation cost and what is left; in the first
+// one of a subscription.
+func withCost(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if graphql.HasOperationContext(ctx) {
+		operation := graphql.GetOperationContext(ctx)
+		if told := operation.Stats.GetExtension(costExtension); told != nil {
+			graphql.RegisterExtension(ctx, costExtension, told)
+			operation.Stats.SetExtension(costExtension, nil)
+		}
+	}
+	return next(ctx)
 }

@@ -1,7 +1,6 @@
 package graph_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -119,8 +118,9 @@ func TestTheCostIsTold(t *testing.T) {
 		`{ nodes(ids: ["a", "b"]) { id } }`:                                                          2,
 	} {
 		answer := b.ask(query)
-		if got := fmt.Sprint(answer.Extensions["cost"]); got != fmt.Sprintf("map[limit:10000 requested:%d]", want) {
-			t.Errorf("%s: got %s, want %d", query, got, want)
+		told, _ := answer.Extensions["cost"].(map[string]any)
+		if told["requested"] != float64(want) || told["limit"] != 10_000.0 || told["maximumAvailable"] != 20_000_000.0 || told["restoreRate"] != 5_000_000.0 || told["available"] == nil {
+			t.Errorf("%s: got %v, want %d", query, told, want)
 		}
 	}
 	answer := b.ask(`{ events(first: 100) { nodes { deliveries(first: 100) { nodes { id } } } } }`)

@@ -10,6 +10,7 @@ import (
 	"github.com/hookgraph/hookgraph/internal/auth"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/registry"
+	"github.com/hookgraph/hookgraph/internal/replay"
 )
 
 // given returns what an input says of a field, the zero value where it is absent
@@ -42,11 +43,16 @@ func optionalList[T, R any](field graphql.Omittable[[]T], convert func(T) R) reg
 	case list == nil:
 		return registry.Null[[]R]()
 	}
+	return registry.Some(apply(list, convert))
+}
+
+// apply converts the items of a list.
+func apply[T, R any](list []T, convert func(T) R) []R {
 	out := make([]R, len(list))
 	for i, item := range list {
 		out[i] = convert(item)
 	}
-	return registry.Some(out)
+	return out
 }
 
 func same[T any](value T) T            { return value }
@@ -80,6 +86,9 @@ func verification(in *model.VerificationInput) hub.Verification {
 	if b := in.Basic.Value(); b != nil {
 		out.Basic = &hub.BasicVerification{Username: b.Username}
 	}
+	if j := in.Jwt.Value(); j != nil {
+		out.JWT = &hub.JWTVerification{Header: given(j.Header), JWKSURL: given(j.JwksURL), Issuer: given(j.Issuer), Audience: given(j.Audience)}
+	}
 	return out
 }
 
@@ -97,7 +106,8 @@ func createSource(in model.CreateSourceInput) registry.CreateSourceInput {
 		EventType: optional(in.EventType), DedupeKey: optional(in.DedupeKey),
 		OccurredAt: optional(in.OccurredAt), OrderingKey: optional(in.OrderingKey),
 		Response: optionally(in.Response, sourceResponse), MaxBodyBytes: optional(in.MaxBodyBytes),
-		DedupeWindow: optional(in.DedupeWindow),
+		DedupeWindow: optional(in.DedupeWindow), RateLimit: optional(in.RateLimit), ValidateSchema: optional(in.ValidateSchema), SilentAfter: optional(in.SilentAfter),
+		Poll: optionally(in.Poll, poll), Upstream: optionally(in.Graphql, upstream), Queue: optionally(in.Queue, queueInput),
 	}
 }
 
@@ -108,8 +118,35 @@ func updateSource(in model.UpdateSourceInput) registry.UpdateSourceInput {
 		EventType: optional(in.EventType), DedupeKey: optional(in.DedupeKey),
 		OccurredAt: optional(in.OccurredAt), OrderingKey: optional(in.OrderingKey),
 		Response: optionally(in.Response, sourceResponse), MaxBodyBytes: optional(in.MaxBodyBytes),
-		DedupeWindow: optional(in.DedupeWindow),
+		DedupeWindow: optional(in.DedupeWindow), RateLimit: optional(in.RateLimit), ValidateSchema: optional(in.ValidateSchema), SilentAfter: optional(in.SilentAfter),
+		Poll: optionally(in.Poll, poll), Upstream: optionally(in.Graphql, upstream), Queue: optionally(in.Queue, queueInput),
 	}
+}
+
+func poll(in *model.PollInput) registry.PollInput {
+	out := registry.PollInput{
+		URL: given(in.URL), Headers: apply(in.Headers.Value(), header), Auth: optionally(in.Auth, endpointAuth), Interval: optional(in.Interval),
+		Items: registry.Some(in.Items), Since: given(in.Since), Reconciles: given(in.Reconciles), Grace: optional(in.Grace),
+	}
+	if p := in.Pagination.Value(); p != nil {
+		out.Pagination = &hub.PollPagination{
+			LinkHeader: given(p.LinkHeader), NextURL: given(p.NextURL), Cursor: given(p.Cursor), KeepCursor: given(p.KeepCursor),
+			Page: given(p.Page), Offset: given(p.Offset),
+		}
+	}
+	return out
+}
+
+func upstream(in *model.UpstreamGraphqlInput) registry.UpstreamInput {
+	return registry.UpstreamInput{
+		URL: in.URL, Document: given(in.Document), Variables: optionalJSON(in.Variables).Value, Auth: optionally(in.Auth, endpointAuth),
+		ConnectionPayload: optionalJSON(in.ConnectionPayload), Items: given(in.Items),
+		ResumeVariable: given(in.ResumeVariable), ResumePath: given(in.ResumePath),
+	}
+}
+
+func queueInput(in *model.QueueInput) registry.QueueInput {
+	return registry.QueueInput{URL: in.URL, Auth: optionally(in.Auth, endpointAuth)}
 }
 
 func retryPolicy(in *model.RetryPolicyInput) registry.RetryPolicyInput {
@@ -119,11 +156,44 @@ func retryPolicy(in *model.RetryPolicyInput) registry.RetryPolicyInput {
 	}
 }
 
+func endpointAuth(in *model.EndpointAuthInput) registry.EndpointAuthInput {
+	var out registry.EndpointAuthInput
+	if k := in.APIKey.Value(); k != nil {
+		out.APIKey = &registry.APIKeyAuthInput{Header: registry.Some(k.Header), Value: hub.Secret(k.Value)}
+	}
+	if b := in.Basic.Value(); b != nil {
+		out.Basic = &registry.BasicAuthInput{Username: b.Username, Password: hub.Secret(b.Password), CACertificate: given(b.CaCertificate)}
+	}
+	if token := in.Bearer.Value(); token != nil {
+		bearer := hub.Secret(*token)
+		out.Bearer = &bearer
+	}
+	if o := in.Oauth2.Value(); o != nil {
+		out.OAuth2 = &registry.OAuth2Input{
+			TokenURL: o.TokenURL, ClientID: o.ClientID, ClientSecret: hub.Secret(o.ClientSecret),
+			Scopes: o.Scopes.Value(), Audience: given(o.Audience),
+		}
+	}
+	if j := in.Jwt.Value(); j != nil {
+		out.JWT = &registry.JWTAuthInput{
+			Algorithm: j.Algorithm, PrivateKey: hub.Secret(j.PrivateKey), KeyID: given(j.KeyID),
+			Claims: optionalJSON(j.Claims).Value, Lifetime: optional(j.Lifetime),
+		}
+	}
+	if m := in.Mtls.Value(); m != nil {
+		out.MTLS = &registry.MTLSInput{
+			Certificate: m.Certificate, PrivateKey: hub.Secret(m.PrivateKey), CACertificate: given(m.CaCertificate),
+		}
+	}
+	return out
+}
+
 func createEndpoint(in model.CreateEndpointInput) registry.CreateEndpointInput {
 	return registry.CreateEndpointInput{
-		Name: in.Name, Kind: optional(in.Kind), URL: optional(in.URL), Timeout: optional(in.Timeout),
+		Name: in.Name, PartnerID: optional(in.PartnerID), Kind: optional(in.Kind), URL: optional(in.URL), Timeout: optional(in.Timeout),
 		MaxConcurrency: optional(in.MaxConcurrency), RateLimit: optional(in.RateLimit),
 		RetryPolicy: optionally(in.RetryPolicy, retryPolicy), Headers: optionalList(in.Headers, header),
+		Auth: optionally(in.Auth, endpointAuth), MaxAge: optional(in.MaxAge),
 		SigningSecret: optionally(in.SigningSecret, secretOf), Signing: optional(in.Signing),
 	}
 }
@@ -133,18 +203,36 @@ func updateEndpoint(in model.UpdateEndpointInput) registry.UpdateEndpointInput {
 		ID: in.ID, Name: optional(in.Name), URL: optional(in.URL), Timeout: optional(in.Timeout),
 		MaxConcurrency: optional(in.MaxConcurrency), RateLimit: optional(in.RateLimit),
 		RetryPolicy: optionally(in.RetryPolicy, retryPolicy), Headers: optionalList(in.Headers, header),
-		Signing: optional(in.Signing),
+		Auth: optionally(in.Auth, endpointAuth), MaxAge: optional(in.MaxAge), Signing: optional(in.Signing),
 	}
 }
 
 func createAPIKey(in model.CreateAPIKeyInput) auth.KeyInput {
-	return auth.KeyInput{Name: in.Name, Role: in.Role, Scopes: in.Scopes.Value(), ExpiresAt: in.ExpiresAt.Value()}
+	return auth.KeyInput{
+		Name: in.Name, Role: in.Role, PartnerID: given(in.PartnerID), Scopes: in.Scopes.Value(), ExpiresAt: in.ExpiresAt.Value(),
+	}
+}
+
+func createPartner(in model.CreatePartnerInput) registry.CreatePartnerInput {
+	return registry.CreatePartnerInput{Name: in.Name, EventTypes: optionalList(in.EventTypes, same)}
+}
+
+func updatePartner(in model.UpdatePartnerInput) registry.UpdatePartnerInput {
+	return registry.UpdatePartnerInput{ID: in.ID, Name: optional(in.Name), EventTypes: optionalList(in.EventTypes, same)}
+}
+
+func putEventType(in model.PutEventTypeInput) registry.PutEventTypeInput {
+	return registry.PutEventTypeInput{
+		Name: in.Name, Description: optional(in.Description), Schema: optionalJSON(in.Schema), Example: optionalJSON(in.Example),
+	}
 }
 
 func createSubscription(in model.CreateSubscriptionInput) registry.CreateSubscriptionInput {
 	return registry.CreateSubscriptionInput{
 		Name: in.Name, EndpointID: in.EndpointID, EventTypes: registry.Some(in.EventTypes),
 		SourceIDs: optionalList(in.SourceIds, same), Filter: optional(in.Filter),
+		Transform: optional(in.Transform),
+		Ordering:  optional(in.Ordering), OrderingKey: optional(in.OrderingKey), Poison: optional(in.Poison),
 	}
 }
 
@@ -152,5 +240,29 @@ func updateSubscription(in model.UpdateSubscriptionInput) registry.UpdateSubscri
 	return registry.UpdateSubscriptionInput{
 		ID: in.ID, Name: optional(in.Name), EndpointID: optional(in.EndpointID),
 		EventTypes: optionalList(in.EventTypes, same), SourceIDs: optionalList(in.SourceIds, same), Filter: optional(in.Filter),
+		Transform: optional(in.Transform),
+		Ordering:  optional(in.Ordering), OrderingKey: optional(in.OrderingKey), Poison: optional(in.Poison),
 	}
+}
+
+func previewSubscription(in model.PreviewSubscriptionInput) registry.UpdateSubscriptionInput {
+	return registry.UpdateSubscriptionInput{
+		EventTypes: registry.Some(in.EventTypes), SourceIDs: optionalList(in.SourceIds, same), Filter: optional(in.Filter),
+		Transform: optional(in.Transform),
+	}
+}
+
+// replayInput reads what is to be replayed.
+func replayInput(in model.StartReplayInput) replay.Input {
+	out := replay.Input{
+		Deliveries: in.Deliveries.Value(), Events: in.Events.Value(), ToSubscriptionID: given(in.ToSubscriptionID),
+		Rate: hub.DefaultReplayRate, DryRun: given(in.DryRun), IdempotencyKey: given(in.IdempotencyKey),
+	}
+	if rate := in.Rate.Value(); rate != nil {
+		out.Rate = *rate
+	}
+	if missed := in.MissedBy.Value(); missed != nil {
+		out.MissedBy = &hub.MissedBy{EndpointID: missed.EndpointID, Received: hub.TimeRange{Since: missed.Since, Until: given(missed.Until)}}
+	}
+	return out
 }

@@ -3,10 +3,17 @@ package graph
 import (
 	"context"
 
+	"github.com/hookgraph/hookgraph/graph/generated"
+	"github.com/hookgraph/hookgraph/graph/loader"
 	"github.com/hookgraph/hookgraph/graph/model"
 	"github.com/hookgraph/hookgraph/graph/page"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
+
+// Partner is the resolver for the partner field.
+func (r *apiKeyResolver) Partner(ctx context.Context, obj *model.APIKey) (*model.Partner, error) {
+	return model.PartnerOf(loader.FromContext(ctx).Snapshot(), obj.PartnerID), nil
+}
 
 // CreateAPIKey is the resolver for the createApiKey field.
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input model.CreateAPIKeyInput) (*model.APIKeyPayload, error) {
@@ -26,9 +33,13 @@ func (r *queryResolver) APIKeys(ctx context.Context, first *int, after *string, 
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.store.APIKeys(ctx, p)
+	found, err := r.store(ctx).APIKeys(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	return apiKeyConnection(shown(found, model.NewAPIKeys), r.store.CountAPIKeys), nil
+	return apiKeyConnection(shown(found, model.NewAPIKeys), r.store(ctx).CountAPIKeys), nil
 }
+
+func (r *Resolver) ApiKey() generated.ApiKeyResolver { return &apiKeyResolver{r} }
+
+type apiKeyResolver struct{ *Resolver }

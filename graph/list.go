@@ -44,12 +44,12 @@ func sources(ctx context.Context, f hub.SourceFilter, arguments page.Arguments) 
 }
 
 func endpoints(ctx context.Context, f hub.EndpointFilter, arguments page.Arguments) (*model.EndpointConnection, error) {
-	if err := checkLengths(len(f.Kinds), len(f.States), len(f.Breakers)); err != nil {
+	if err := checkLengths(len(f.Kinds), len(f.States), len(f.Breakers), len(f.PartnerIDs)); err != nil {
 		return nil, err
 	}
 	snapshot := loader.FromContext(ctx).Snapshot()
 	return configured(snapshot.Configuration.Endpoints, func(e *hub.Endpoint) bool {
-		return among(f.Kinds, e.Kind) && among(f.States, e.State) &&
+		return among(f.Kinds, e.Kind) && among(f.States, e.State) && ofAny(f.PartnerIDs, e.PartnerID) &&
 			among(f.Breakers, model.NewEndpoint(snapshot, e).Breaker()) && contains(e.Name, f.NameContains)
 	}, endpointID, page.Endpoints, arguments, func(rows []*hub.Endpoint) []*model.Endpoint {
 		return model.NewEndpoints(snapshot, rows)
@@ -59,28 +59,42 @@ func endpoints(ctx context.Context, f hub.EndpointFilter, arguments page.Argumen
 func subscriptions(
 	ctx context.Context, f hub.SubscriptionFilter, arguments page.Arguments,
 ) (*model.EventSubscriptionConnection, error) {
-	if err := checkLengths(len(f.States), len(f.EndpointIDs)); err != nil {
+	if err := checkLengths(len(f.States), len(f.EndpointIDs), len(f.PartnerIDs)); err != nil {
 		return nil, err
 	}
 	snapshot := loader.FromContext(ctx).Snapshot()
 	return configured(snapshot.Configuration.Subscriptions, func(s *hub.Subscription) bool {
-		return among(f.States, s.State) && among(f.EndpointIDs, s.EndpointID) && contains(s.Name, f.NameContains)
+		return among(f.States, s.State) && among(f.EndpointIDs, s.EndpointID) && ofAny(f.PartnerIDs, partnerOf(snapshot, s)) && contains(s.Name, f.NameContains)
 	}, subscriptionID, page.Subscriptions, arguments, func(rows []*hub.Subscription) []*model.EventSubscription {
 		return model.NewSubscriptions(snapshot, rows)
 	}, func(s *model.EventSubscription) string { return s.ID })
 }
 
+// partnerOf returns whose endpoint a subscription has, "" where that is the operator's.
+func partnerOf(snapshot *model.Snapshot, s *hub.Subscription) string {
+	if endpoint := snapshot.Configuration.Endpoints[s.EndpointID]; endpoint != nil {
+		return endpoint.PartnerID
+	}
+	return ""
+}
+
+func partners(ctx context.Context, arguments page.Arguments) (*model.PartnerConnection, error) {
+	return configured(loader.FromContext(ctx).Snapshot().Configuration.Partners, func(*hub.Partner) bool { return true },
+		func(p *hub.Partner) string { return p.ID }, page.Partners, arguments, model.NewPartners,
+		func(p *model.Partner) string { return p.ID })
+}
+
 // events is a page of the events that a query asks for.
 func (r *Resolver) events(ctx context.Context, wanted store.EventQuery) (*model.EventConnection, error) {
-	found, err := r.store.Events(ctx, wanted)
+	found, err := r.store(ctx).Events(store.WithParts(ctx, loader.FromContext(ctx).Parts()), wanted)
 	if err != nil {
 		return nil, err
 	}
 	return eventConnection(shown(found, loader.FromContext(ctx).ShowEvents), func(ctx context.Context) (int, error) {
 		if wanted.Admit != nil {
-			return r.store.CountAdmitted(ctx, wanted)
+			return r.store(ctx).CountAdmitted(ctx, wanted)
 		}
-		return r.store.CountEvents(ctx, wanted.Filter)
+		return r.store(ctx).CountEvents(ctx, wanted.Filter)
 	}), nil
 }
 
@@ -101,7 +115,7 @@ func (r *Resolver) searchSource(
 		wanted = []string{""} // no event has such a source
 	}
 	filter.SourceIDs = wanted
-	return r.events(ctx, store.EventQuery{Filter: filter, Page: p, Admit: r.expressionOf(&filter)})
+	return r.events(ctx, store.EventQuery{Filter: filter, Page: p, Admit: r.expressionOf(ctx, &filter)})
 }
 
 // deliveriesOf is a page of the deliveries of an event, endpoint or subscription.

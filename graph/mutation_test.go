@@ -188,6 +188,13 @@ func TestRotatingASecretShowsTheNewOneOnce(t *testing.T) {
 		secrets[0].ExpiresAt != nil || secrets[1].ExpiresAt == nil {
 		t.Errorf("got %+v", data)
 	}
+
+	data.Create, data.Rotate = payload{}, payload{}
+	b.ask(`mutation { create: createEndpoint(input: {name: "b", url: "https://b.example/", signing: NONE}) { endpoint { id } } }`).into(t, &data)
+	b.ask(`mutation($id: ID!) { rotate: rotateEndpointSecret(id: $id) { signingSecret userErrors { code field } } }`, "id", data.Create.Endpoint.ID).into(t, &data)
+	if data.Rotate.SigningSecret != "" || fields(data.Rotate.UserErrors) != "INVALID id" {
+		t.Errorf("an endpoint that does not sign got %+v", data.Rotate)
+	}
 }
 
 func TestProvidersAreListed(t *testing.T) {

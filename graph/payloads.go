@@ -12,39 +12,41 @@ import (
 // The payloads of mutations show what the store has returned, over a snapshot
 // taken after the change.
 
-func (r *Resolver) sourcePayload(source *hub.Source, err error) func(field ...string) (*model.SourcePayload, error) {
-	return func(field ...string) (*model.SourcePayload, error) {
+func (r *Resolver) sourcePayload(
+	source *hub.Source, err error,
+) func(ctx context.Context, field ...string) (*model.SourcePayload, error) {
+	return func(ctx context.Context, field ...string) (*model.SourcePayload, error) {
 		problems, err := userErrors(err, field...)
 		if err != nil || len(problems) > 0 {
 			return &model.SourcePayload{UserErrors: problems}, err
 		}
-		return &model.SourcePayload{Source: model.NewSource(r.snapshot(), source), UserErrors: problems}, nil
+		return &model.SourcePayload{Source: model.NewSource(r.snapshot(ctx), source), UserErrors: problems}, nil
 	}
 }
 
 func (r *Resolver) subscriptionPayload(
 	subscription *hub.Subscription, err error,
-) func(field ...string) (*model.EventSubscriptionPayload, error) {
-	return func(field ...string) (*model.EventSubscriptionPayload, error) {
+) func(ctx context.Context, field ...string) (*model.EventSubscriptionPayload, error) {
+	return func(ctx context.Context, field ...string) (*model.EventSubscriptionPayload, error) {
 		problems, err := userErrors(err, field...)
 		if err != nil || len(problems) > 0 {
 			return &model.EventSubscriptionPayload{UserErrors: problems}, err
 		}
 		return &model.EventSubscriptionPayload{
-			Subscription: model.NewSubscription(r.snapshot(), subscription), UserErrors: problems,
+			Subscription: model.NewSubscription(r.snapshot(ctx), subscription), UserErrors: problems,
 		}, nil
 	}
 }
 
 // endpointPayload also shows a secret that was made, this once.
 func (r *Resolver) endpointPayload(
-	endpoint *hub.Endpoint, secret hub.Secret, err error, field ...string,
+	ctx context.Context, endpoint *hub.Endpoint, secret hub.Secret, err error, field ...string,
 ) (*model.EndpointPayload, error) {
 	problems, err := userErrors(err, field...)
 	if err != nil || len(problems) > 0 {
 		return &model.EndpointPayload{UserErrors: problems}, err
 	}
-	payload := &model.EndpointPayload{Endpoint: model.NewEndpoint(r.snapshot(), endpoint), UserErrors: problems}
+	payload := &model.EndpointPayload{Endpoint: model.NewEndpoint(r.snapshot(ctx), endpoint), UserErrors: problems}
 	if secret != "" {
 		revealed := secret.Reveal()
 		payload.SigningSecret = &revealed
@@ -52,12 +54,34 @@ func (r *Resolver) endpointPayload(
 	return payload, nil
 }
 
-func (r *Resolver) deliveryPayload(delivery *hub.Delivery, err error) (*model.DeliveryPayload, error) {
-	problems, err := userErrors(err, "id")
-	if err != nil || len(problems) > 0 {
-		return &model.DeliveryPayload{UserErrors: problems}, err
+// seesEndpoint returns hub.ErrNotFound unless the viewer sees the endpoint.
+func (r *Resolver) seesEndpoint(ctx context.Context, id string) error {
+	if !r.knows(ctx, id) {
+		return hub.ErrNotFound
 	}
-	return &model.DeliveryPayload{Delivery: model.NewDelivery(r.snapshot(), delivery), UserErrors: problems}, nil
+	return nil
+}
+
+func (r *Resolver) deliveryPayload(
+	delivery *hub.Delivery, err error,
+) func(ctx context.Context) (*model.DeliveryPayload, error) {
+	return func(ctx context.Context) (*model.DeliveryPayload, error) {
+		problems, err := userErrors(err, "id")
+		if err != nil || len(problems) > 0 {
+			return &model.DeliveryPayload{UserErrors: problems}, err
+		}
+		return &model.DeliveryPayload{Delivery: model.NewDelivery(r.snapshot(ctx), delivery), UserErrors: problems}, nil
+	}
+}
+
+func partnerPayload(partner *hub.Partner, err error) func(field ...string) (*model.PartnerPayload, error) {
+	return func(field ...string) (*model.PartnerPayload, error) {
+		problems, err := userErrors(err, field...)
+		if err != nil || len(problems) > 0 {
+			return &model.PartnerPayload{UserErrors: problems}, err
+		}
+		return &model.PartnerPayload{Partner: &model.Partner{Partner: partner}, UserErrors: problems}, nil
+	}
 }
 
 // apiKeyPayload also shows the key itself where it was made, this once.
@@ -72,6 +96,22 @@ func apiKeyPayload(key *hub.APIKey, text hub.Secret, err error, field ...string)
 		payload.Key = &revealed
 	}
 	return payload, nil
+}
+
+func documentPayload(document *hub.Document, err error) (*model.DocumentPayload, error) {
+	problems, err := userErrors(err, "input")
+	if err != nil || len(problems) > 0 {
+		return &model.DocumentPayload{UserErrors: problems}, err
+	}
+	return &model.DocumentPayload{Document: &model.Document{Document: document}, UserErrors: problems}, nil
+}
+
+func eventTypePayload(eventType *hub.EventType, err error) (*model.EventTypePayload, error) {
+	problems, err := userErrors(err, "input", "name")
+	if err != nil || len(problems) > 0 {
+		return &model.EventTypePayload{UserErrors: problems}, err
+	}
+	return &model.EventTypePayload{EventType: model.NewEventTypes([]*hub.EventType{eventType})[0], UserErrors: problems}, nil
 }
 
 func deletePayload(id string, err error) (*model.DeletePayload, error) {
@@ -89,7 +129,7 @@ func (r *Resolver) publish(
 	publications := make([]receive.Publication, len(inputs))
 	for i, input := range inputs {
 		publications[i] = receive.Publication{
-			SourceID: given(input.SourceID), Type: input.Type, Payload: []byte(input.Payload),
+			SourceID: given(input.SourceID), PartnerID: given(input.PartnerID), Type: input.Type, Payload: []byte(input.Payload),
 			DedupeKey: given(input.DedupeKey), OrderingKey: given(input.OrderingKey), OccurredAt: given(input.OccurredAt),
 		}
 	}
@@ -103,7 +143,7 @@ func (r *Resolver) publish(
 			stored = append(stored, p.Event)
 		}
 	}
-	events := model.NewEvents(r.snapshot(), stored)
+	events := model.NewEvents(r.snapshot(ctx), stored)
 	payloads := make([]*model.PublishEventPayload, len(published))
 	for i, p := range published {
 		for n := range p.Errors {
@@ -115,4 +155,16 @@ func (r *Resolver) publish(
 		}
 	}
 	return payloads, nil
+}
+
+func (r *Resolver) replayPayload(ctx context.Context, replay *hub.Replay, count *int, err error, field ...string) (*model.ReplayPayload, error) {
+	problems, err := userErrors(err, field...)
+	if err != nil || len(problems) > 0 {
+		return &model.ReplayPayload{UserErrors: problems}, err
+	}
+	payload := &model.ReplayPayload{Count: count, UserErrors: problems}
+	if replay != nil {
+		payload.Replay = model.NewReplay(r.snapshot(ctx), replay)
+	}
+	return payload, nil
 }

@@ -77,7 +77,7 @@ func TestAPageTakesTheSameStatementsWhateverItsLength(t *testing.T) {
 			}
 		}
 		counts[n] = len(statements)
-		if len(statements) > 4 { // events, deliveries, their count, attempts
+		if len(statements) == 0 || len(statements) > 4 { // events, deliveries, their count, attempts
 			t.Errorf("%d events took %d statements:\n%s", n, len(statements), strings.Join(statements, "\n"))
 		}
 	}

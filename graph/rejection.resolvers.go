@@ -19,11 +19,11 @@ func (r *queryResolver) Rejections(ctx context.Context, first *int, after *strin
 	if err := checkLengths(len(wanted.SourceIDs), len(wanted.Reasons)); err != nil {
 		return nil, err
 	}
-	found, err := r.store.Rejections(ctx, wanted, p)
+	found, err := r.store(ctx).Rejections(ctx, wanted, p)
 	if err != nil {
 		return nil, err
 	}
 	return rejectionConnection(shown(found, loader.FromContext(ctx).ShowRejections), func(ctx context.Context) (int, error) {
-		return r.store.CountRejections(ctx, wanted)
+		return r.store(ctx).CountRejections(ctx, wanted)
 	}), nil
 }

@@ -9,20 +9,26 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/theory/jsonpath"
 
+	"github.com/hookgraph/hookgraph/graph/document"
 	"github.com/hookgraph/hookgraph/graph/loader"
 	"github.com/hookgraph/hookgraph/graph/model"
 	"github.com/hookgraph/hookgraph/internal/auth"
+	"github.com/hookgraph/hookgraph/internal/deliver"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/match"
 	"github.com/hookgraph/hookgraph/internal/receive"
 	"github.com/hookgraph/hookgraph/internal/registry"
 	"github.com/hookgraph/hookgraph/internal/store"
 	"github.com/hookgraph/hookgraph/internal/stream"
 )
 
-// Store is what resolvers ask and tell the store.
-type Store interface {
+// View is what is stored as somebody sees it: what resolvers ask and tell.
+type View interface {
 	loader.Store
-	Configuration() *hub.Configuration
+	registry.Store
+	Sight() hub.Sight
+	CatchUp(ctx context.Context)
+	HubID() string
 	Health(endpointID string) *hub.EndpointHealth
 	Events(ctx context.Context, query store.EventQuery) (hub.Slice[*hub.Event], error)
 	CountEvents(ctx context.Context, filter hub.EventFilter) (int, error)
@@ -31,32 +37,33 @@ type Store interface {
 	CountRejections(ctx context.Context, filter hub.RejectionFilter) (int, error)
 	Deliveries(ctx context.Context, filter hub.DeliveryFilter, page hub.Page) (hub.Slice[*hub.Delivery], error)
 	CountDeliveries(ctx context.Context, filter hub.DeliveryFilter) (int, error)
+	RulesAt(ctx context.Context, sequence hub.Sequence, limit int) ([]hub.Rule, error)
 	RetryDelivery(ctx context.Context, id string) (*hub.Delivery, error)
 	CancelDelivery(ctx context.Context, id string) (*hub.Delivery, error)
+	CountReplay(ctx context.Context, selection hub.ReplaySelection) (int, error)
+	StartReplay(ctx context.Context, r *hub.Replay) (*hub.Replay, error)
+	CancelReplay(ctx context.Context, id string) (*hub.Replay, error)
+	Replays(ctx context.Context, f hub.ReplayFilter, page hub.Page) (hub.Slice[*hub.Replay], error)
+	CountReplays(ctx context.Context, f hub.ReplayFilter) (int, error)
+	Stats(ctx context.Context, query store.StatsQuery) ([]*hub.StatsBucket, error)
+	NewestStats(ctx context.Context, bucket time.Duration, filter hub.StatsFilter, since time.Time) ([]*hub.StatsBucket, error)
+	EventTypes(ctx context.Context, filter hub.EventTypeFilter, page hub.Page) (hub.Slice[*hub.EventType], error)
+	CountEventTypes(ctx context.Context, filter hub.EventTypeFilter) (int, error)
 	APIKeys(ctx context.Context, page hub.Page) (hub.Slice[*hub.APIKey], error)
 	CountAPIKeys(ctx context.Context) (int, error)
 }
 
-// Registry creates, changes and deletes what people configure.
-type Registry interface {
-	CreateSource(ctx context.Context, input registry.CreateSourceInput) (*hub.Source, error)
-	UpdateSource(ctx context.Context, input registry.UpdateSourceInput) (*hub.Source, error)
-	DeleteSource(ctx context.Context, id string) error
-	PauseSource(ctx context.Context, id string) (*hub.Source, error)
-	ResumeSource(ctx context.Context, id string) (*hub.Source, error)
+// Prober sends requests to endpoints that are of no delivery. It sees every endpoint.
+type Prober interface {
+	TestEndpoint(ctx context.Context, id, eventType string, payload []byte) (*hub.Attempt, error)
+	VerifyEndpoint(ctx context.Context, id string) (*hub.Endpoint, error)
+}
 
-	CreateEndpoint(ctx context.Context, input registry.CreateEndpointInput) (*hub.Endpoint, hub.Secret, error)
-	UpdateEndpoint(ctx context.Context, input registry.UpdateEndpointInput) (*hub.Endpoint, error)
-	DeleteEndpoint(ctx context.Context, id string) error
-	PauseEndpoint(ctx context.Context, id string) (*hub.Endpoint, error)
-	ResumeEndpoint(ctx context.Context, id string) (*hub.Endpoint, error)
-	RotateEndpointSecret(ctx context.Context, id string, overlap time.Duration) (*hub.Endpoint, hub.Secret, error)
-
-	CreateSubscription(ctx context.Context, input registry.CreateSubscriptionInput) (*hub.Subscription, error)
-	UpdateSubscription(ctx context.Context, input registry.UpdateSubscriptionInput) (*hub.Subscription, error)
-	DeleteSubscription(ctx context.Context, id string) error
-	PauseSubscription(ctx context.Context, id string) (*hub.Subscription, error)
-	ResumeSubscription(ctx context.Context, id string) (*hub.Subscription, error)
+// Puller leases deliveries of STREAM endpoints to consumers. It sees every endpoint and
+// delivery.
+type Puller interface {
+	Pull(endpointID string, most int) (deliver.Pulling, error)
+	SettlePulled(ctx context.Context, settlings []hub.Settling) ([]error, error)
 }
 
 // Publisher takes events from within.
@@ -70,36 +77,69 @@ type Keys interface {
 	Revoke(ctx context.Context, by *hub.Viewer, id string) (*hub.APIKey, error)
 }
 
-// Tail streams the log.
-type Tail interface {
-	Events(ctx context.Context, request stream.Request) (<-chan stream.Batch, error)
+// Tail streams a log.
+type Tail[T any] interface {
+	Read(ctx context.Context, sight hub.Sight, request stream.Request[T]) (<-chan stream.Batch[T], error)
 }
 
-// Matcher evaluates filter expressions.
+// Matcher evaluates expressions over events.
 type Matcher interface {
 	CheckFilter(expression string) error
 	Admits(expression string, event *hub.Event, sourceSlug string) (bool, error)
+	Judge(rule hub.Rule, event *hub.Event, sourceSlug string) (verdict match.Verdict, reason string)
+	CheckTransform(expression string) error
+	Transform(expression string, event *hub.Event, sourceSlug string) ([]byte, error)
 }
 
 // Resolver holds what the resolvers depend on.
 type Resolver struct {
-	store       Store
-	registry    Registry
+	view        func(hub.Sight) View
+	registry    *registry.Registry
+	prober      Prober
+	puller      Puller
 	publisher   Publisher
 	keys        Keys
-	tail        Tail
+	tail        Tail[*hub.Event]
+	changes     Tail[*hub.DeliveryChange]
+	live        liveStats
 	matcher     Matcher
+	shaper      *Shaper
 	providers   []*model.Provider
 	logger      *slog.Logger
 	inboundURL  string
 	fingerprint func(hub.Secret) string
+	points      meters
+	documents   *document.Documents
 	paths       *lru.Cache[string, *jsonpath.Path] // parsed ones by their text
 }
 
-// snapshot returns what lies in memory as it stands now.
-func (r *Resolver) snapshot() *model.Snapshot {
+// store returns what is stored as whoever asks sees it.
+func (r *Resolver) store(ctx context.Context) View {
+	return r.view(hub.SightOf(hub.ViewerFromContext(ctx)))
+}
+
+// configure returns the registry as whoever asks sees it.
+func (r *Resolver) configure(ctx context.Context) *registry.Registry {
+	return r.registry.Over(r.store(ctx))
+}
+
+// newest is snapshot once this node knows what others have changed before the request
+// came, so that who has made something by way of another node finds it here.
+func (r *Resolver) newest(ctx context.Context) *model.Snapshot {
+	r.store(ctx).CatchUp(ctx)
+	return r.snapshot(ctx)
+}
+
+// knows reports whether the viewer sees an endpoint, which another node may just have made.
+func (r *Resolver) knows(ctx context.Context, endpointID string) bool {
+	return r.store(ctx).Configuration().Endpoints[endpointID] != nil || r.newest(ctx).Configuration.Endpoints[endpointID] != nil
+}
+
+// snapshot returns what lies in memory as it stands now, as whoever asks sees it.
+func (r *Resolver) snapshot(ctx context.Context) *model.Snapshot {
+	view := r.store(ctx)
 	return &model.Snapshot{
-		Configuration: r.store.Configuration(), Health: r.store.Health,
+		Configuration: view.Configuration(), Health: view.Health,
 		InboundURL: r.inboundURL, Fingerprint: r.fingerprint,
 	}
 }

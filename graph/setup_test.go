@@ -19,6 +19,7 @@ import (
 
 	"github.com/hookgraph/hookgraph/graph"
 	"github.com/hookgraph/hookgraph/internal/auth"
+	"github.com/hookgraph/hookgraph/internal/deliver"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/match"
 	"github.com/hookgraph/hookgraph/internal/outbound"
@@ -44,7 +45,7 @@ const operatorKey = "operator-key-of-the-graph-tests-0001"
 type bundle struct {
 	t       testing.TB
 	store   *store.Store
-	tail    *stream.Tail
+	tail    *stream.Tail[*hub.Event]
 	handler *graph.Handler
 	url     string // of /graphql
 
@@ -56,6 +57,8 @@ type bundle struct {
 type noTaker struct{}
 
 func (noTaker) Reserve(string) bool { return false }
+func (noTaker) Due(string)          {}
+func (noTaker) Within() bool        { return true }
 func (noTaker) Release(string)      {}
 func (noTaker) Take(hub.Lease)      {}
 func (noTaker) Wake()               {}
@@ -71,9 +74,9 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 	must(t, err)
 	bus := wake.NewLocal()
 	b.store, err = store.Open(ctx, store.Config{
-		URL: "sqlite:" + filepath.Join(t.TempDir(), "hookgraph.db"), Keyring: keyring, Router: matcher, Notify: bus.Notify,
-		Trace: func(query string) {
-			if looksOnItsOwn(query) {
+		URL: "sqlite:" + filepath.Join(t.TempDir(), "hookgraph.db"), Keyring: keyring, Router: matcher, Notify: bus.Notify, NotifyChanges: bus.Notify,
+		Trace: func(ctx context.Context, query string) {
+			if hub.ViewerFromContext(ctx) == nil { // nobody asked for it
 				return
 			}
 			b.mu.Lock()
@@ -87,19 +90,30 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 	must(t, err)
 	must(t, b.store.Start(ctx, noTaker{}))
 	t.Cleanup(func() { _ = b.store.Stop(context.Background()) })
-	b.tail = stream.New(stream.Config{Log: b.store, Bus: bus})
+	b.tail = stream.New(stream.Events, stream.Config[*hub.Event]{Bus: bus, Log: stream.Log[*hub.Event]{
+		Head: b.store.Head, Oldest: b.store.Oldest, After: b.store.EventsAfter, Epoch: b.store.Epoch, Configuration: b.store.Configuration,
+	}})
 	must(t, b.tail.Start(ctx))
 	t.Cleanup(func() { _ = b.tail.Stop(context.Background()) })
+	changes := stream.New(stream.Changes, stream.Config[*hub.DeliveryChange]{Bus: bus, Log: stream.Log[*hub.DeliveryChange]{
+		Head: b.store.ChangeHead, Oldest: b.store.OldestChange, After: b.store.ChangesAfter, Epoch: b.store.Epoch, Configuration: b.store.Configuration,
+	}})
+	must(t, changes.Start(ctx))
+	t.Cleanup(func() { _ = changes.Stop(context.Background()) })
 
+	shaper, err := graph.NewShaper(graph.ShaperConfig{View: func(sight hub.Sight) graph.View { return b.store.For(sight) }, Matcher: matcher, Fingerprint: keyring.Fingerprint})
+	must(t, err)
 	configured := registry.New(registry.Config{
-		Store: b.store, Providers: webhook.Presets(), Expressions: matcher, Clock: hub.SystemClock{},
+		Store: b.store, Providers: webhook.Presets(), Expressions: matcher, Transforms: shaper, Clock: hub.SystemClock{},
 		CheckURL: outbound.NewGuard().CheckURL,
 	})
 	must(t, configured.EnsureBuiltIn(ctx))
 	door := receive.New(receive.Config{Store: b.store, Expressions: matcher, Fingerprint: keyring.Fingerprint})
 	authenticator := auth.New(b.store, operatorKey, hub.SystemClock{}, discard)
 	cfg := graph.Config{
-		Store: b.store, Registry: configured, Publisher: door, Keys: auth.NewIssuer(b.store, hub.SystemClock{}, discard), Tail: b.tail, Matcher: matcher,
+		View:     func(sight hub.Sight) graph.View { return b.store.For(sight) },
+		Registry: configured, Publisher: door, Keys: auth.NewIssuer(b.store, hub.SystemClock{}, discard), Tail: b.tail, Changes: changes, Matcher: matcher,
+		Prober: prober{b.store}, Puller: puller{b.store}, Shaper: shaper,
 		Authenticate: authenticator.Authenticate, Fingerprint: keyring.Fingerprint, PublicURL: "https://hub.example",
 	}
 	for _, c := range change {
@@ -115,14 +129,6 @@ func setup(t testing.TB, change ...func(*graph.Config)) *bundle {
 		http.DefaultClient.CloseIdleConnections()
 	})
 	return b
-}
-
-// looksOnItsOwn tells the reads that no request makes: the tail's, and those by which
-// the store keeps up with other nodes once a second.
-func looksOnItsOwn(query string) bool {
-	query = strings.ReplaceAll(query, "`", "")
-	return strings.HasSuffix(query, "ASC LIMIT 512") || strings.Contains(query, "FROM log_head ") ||
-		strings.HasSuffix(query, "FROM endpoint_health")
 }
 
 func must(t testing.TB, err error) {
@@ -274,3 +280,77 @@ func (b *bundle) send(method, query, body string, headers ...string) *answer {
 	}
 	return out
 }
+
+// prober stands for the outside world: every endpoint there is answers 200.
+type prober struct{ store *store.Store }
+
+func (p prober) TestEndpoint(_ context.Context, id, _ string, _ []byte) (*hub.Attempt, error) {
+	if p.store.Configuration().Endpoints[id] == nil {
+		return nil, hub.ErrNotFound
+	}
+	return &hub.Attempt{ID: hub.NewID(hub.AttemptPrefix, now()), EndpointID: id, Number: 1, StartedAt: now(), Outcome: hub.AttemptSucceeded, StatusCode: http.StatusOK}, nil
+}
+
+func (p prober) VerifyEndpoint(_ context.Context, id string) (*hub.Endpoint, error) {
+	e := p.store.Configuration().Endpoints[id]
+	if e == nil {
+		return nil, hub.ErrNotFound
+	}
+	return e, nil
+}
+
+// puller stands for the dispatcher: it leases and settles whatever it is asked for, and
+// knows nothing of who asks.
+type puller struct{ store *store.Store }
+
+// leaseToken is what every delivery can be settled by.
+const leaseToken = "the token"
+
+func (p puller) Pull(endpointID string, _ int) (deliver.Pulling, error) {
+	if p.store.Configuration().Endpoints[endpointID] == nil {
+		return nil, hub.ErrNotFound
+	}
+	return &pulling{store: p.store, endpointID: endpointID}, nil
+}
+
+func (p puller) SettlePulled(ctx context.Context, settlings []hub.Settling) ([]error, error) {
+	problems := make([]error, len(settlings))
+	for i, s := range settlings {
+		found, err := p.store.DeliveriesByID(ctx, []string{s.DeliveryID})
+		switch {
+		case err != nil:
+			return nil, err
+		case found[s.DeliveryID] == nil:
+			problems[i] = hub.ErrNotFound
+		case s.Token != leaseToken:
+			problems[i] = hub.NewError(hub.CodeConflict, "the lease has ended")
+		}
+	}
+	return problems, nil
+}
+
+// pulling hands over every delivery of an endpoint once, and then waits.
+type pulling struct {
+	store      *store.Store
+	endpointID string
+	done       bool
+}
+
+func (p *pulling) Next(ctx context.Context) ([]hub.Pulled, error) {
+	if p.done {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	p.done = true
+	found, err := p.store.Deliveries(ctx, hub.DeliveryFilter{EndpointIDs: []string{p.endpointID}}, hub.Page{Size: 100})
+	if err != nil {
+		return nil, err
+	}
+	var out []hub.Pulled
+	for _, d := range found.Items {
+		out = append(out, hub.Pulled{Delivery: *d, Body: []byte("body of " + d.ID), ContentType: "text/plain", Token: leaseToken, ExpiresAt: now()})
+	}
+	return out, nil
+}
+
+func (p *pulling) Close() {}

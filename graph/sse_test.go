@@ -182,3 +182,20 @@ func TestStreamsThatTheTailCutsAreNotComplete(t *testing.T) {
 	}
 	socket.closed(1012)
 }
+
+// until reads a stream until a text comes by, and returns all that it was told.
+func until(t testing.TB, next func() (event, error), text string) string {
+	t.Helper()
+	var told strings.Builder
+	for {
+		e, err := next()
+		must(t, err)
+		told.WriteString(e.data)
+		if strings.Contains(e.data, text) {
+			return told.String()
+		}
+		if e.name != "next" {
+			t.Fatalf("the stream ended with %+v after %s", e, told.String())
+		}
+	}
+}

@@ -15,29 +15,37 @@ func (r *eventSubscriptionResolver) Deliveries(ctx context.Context, obj *model.E
 	return r.deliveriesOf(ctx, store.OfSubscriptions, obj.Siblings, obj.ID, filter, page.Arguments{First: first, After: after})
 }
 
+// PreviewSubscription is the resolver for the previewSubscription field.
+func (r *mutationResolver) PreviewSubscription(ctx context.Context, input model.PreviewSubscriptionInput) (*model.PreviewSubscriptionPayload, error) {
+	if !hub.ViewerFromContext(ctx).Can(hub.ScopeEventsRead) {
+		return nil, forbidden(hub.ScopeEventsRead)
+	}
+	return r.preview(ctx, input)
+}
+
 // CreateSubscription is the resolver for the createSubscription field.
 func (r *mutationResolver) CreateSubscription(ctx context.Context, input model.CreateSubscriptionInput) (*model.EventSubscriptionPayload, error) {
-	return r.subscriptionPayload(r.registry.CreateSubscription(ctx, createSubscription(input)))("input")
+	return r.subscriptionPayload(r.configure(ctx).CreateSubscription(ctx, createSubscription(input)))(ctx, "input")
 }
 
 // UpdateSubscription is the resolver for the updateSubscription field.
 func (r *mutationResolver) UpdateSubscription(ctx context.Context, input model.UpdateSubscriptionInput) (*model.EventSubscriptionPayload, error) {
-	return r.subscriptionPayload(r.registry.UpdateSubscription(ctx, updateSubscription(input)))("input", "id")
+	return r.subscriptionPayload(r.configure(ctx).UpdateSubscription(ctx, updateSubscription(input)))(ctx, "input", "id")
 }
 
 // DeleteSubscription is the resolver for the deleteSubscription field.
 func (r *mutationResolver) DeleteSubscription(ctx context.Context, input model.DeleteInput) (*model.DeletePayload, error) {
-	return deletePayload(input.ID, r.registry.DeleteSubscription(ctx, input.ID))
+	return deletePayload(input.ID, r.configure(ctx).DeleteSubscription(ctx, input.ID))
 }
 
 // PauseSubscription is the resolver for the pauseSubscription field.
 func (r *mutationResolver) PauseSubscription(ctx context.Context, id string) (*model.EventSubscriptionPayload, error) {
-	return r.subscriptionPayload(r.registry.PauseSubscription(ctx, id))("id")
+	return r.subscriptionPayload(r.configure(ctx).PauseSubscription(ctx, id))(ctx, "id")
 }
 
 // ResumeSubscription is the resolver for the resumeSubscription field.
 func (r *mutationResolver) ResumeSubscription(ctx context.Context, id string) (*model.EventSubscriptionPayload, error) {
-	return r.subscriptionPayload(r.registry.ResumeSubscription(ctx, id))("id")
+	return r.subscriptionPayload(r.configure(ctx).ResumeSubscription(ctx, id))(ctx, "id")
 }
 
 // Subscription is the resolver for the subscription field.

@@ -41,6 +41,30 @@ func (c *Conn) Close() { _ = c.conn.Close() }
 // is valid until the next call. An empty key sends no dedupe key.
 func (c *Conn) Post(path, key string, body []byte) (status int, answer []byte, err error) {
 	c.buf = AppendRequest(c.buf[:0], c.addr, path, key, body)
+	return c.exchange()
+}
+
+// Ask sends a body of JSON with the operator's key and returns the status and body of
+// the answer, which is valid until the next call.
+func (c *Conn) Ask(path string, body []byte) (status int, answer []byte, err error) {
+	return c.AskAs(OperatorKey, path, body)
+}
+
+// AskAs does what Ask does with another key.
+func (c *Conn) AskAs(key, path string, body []byte) (status int, answer []byte, err error) {
+	c.buf = append(c.buf[:0], "POST "...)
+	c.buf = append(c.buf, path...)
+	c.buf = append(c.buf, " HTTP/1.1\r\nHost: "...)
+	c.buf = append(c.buf, c.addr...)
+	c.buf = append(c.buf, "\r\nAuthorization: Bearer "+key+"\r\nContent-Type: application/json\r\nContent-Length: "...)
+	c.buf = strconv.AppendInt(c.buf, int64(len(body)), 10)
+	c.buf = append(c.buf, "\r\n\r\n"...)
+	c.buf = append(c.buf, body...)
+	return c.exchange()
+}
+
+// exchange sends what lies in the buffer and reads the answer.
+func (c *Conn) exchange() (status int, answer []byte, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, nil, err
 	}

@@ -24,8 +24,8 @@ import (
 // OperatorKey is the key that every hub under test is given.
 const OperatorKey = "operator-key-for-measurements-only-0123456789"
 
-// secretKey is the base64 of 32 zero bytes: nothing here is worth sealing.
-const secretKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+// SecretKey is the base64 of 32 zero bytes: nothing here is worth sealing.
+const SecretKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 // Build compiles the hub of the module at root into dir.
 func Build(ctx context.Context, root, dir string) (binary string, err error) {
@@ -65,7 +65,7 @@ func (s *Server) Start(ctx context.Context) error {
 		"HOOKGRAPH_ADDR="+s.Addr,
 		"HOOKGRAPH_DATABASE_URL="+s.DatabaseURL,
 		"HOOKGRAPH_OPERATOR_KEY="+OperatorKey,
-		"HOOKGRAPH_SECRET_KEY="+secretKey,
+		"HOOKGRAPH_SECRET_KEY="+SecretKey,
 		"HOOKGRAPH_ALLOW_NETWORKS=127.0.0.0/8",
 		"HOOKGRAPH_LOG_LEVEL=warn",
 		"HOOKGRAPH_LOG_FORMAT=json",
@@ -160,18 +160,23 @@ func statFields(pid int) ([]string, error) {
 }
 
 // PeakMiB returns the most memory that a process has held, in MiB.
-func PeakMiB(pid int) (float64, error) {
+func PeakMiB(pid int) (float64, error) { return memory(pid, "VmHWM:") }
+
+// ResidentMiB returns the memory that a process holds, in MiB.
+func ResidentMiB(pid int) (float64, error) { return memory(pid, "VmRSS:") }
+
+func memory(pid int, name string) (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("read the memory: %w", err)
 	}
 	for line := range strings.Lines(string(raw)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 			return kib / 1024, err
 		}
 	}
-	return 0, errors.New("read the memory: no VmHWM in /proc/PID/status")
+	return 0, fmt.Errorf("read the memory: no %s in /proc/PID/status", name)
 }
 
 // FreeAddr returns a loopback address that nothing listens on at the moment.
@@ -228,45 +233,111 @@ const Secret = "inbound-secret-for-measurements"
 // SignatureHeader carries the hexadecimal HMAC-SHA256 of the body.
 const SignatureHeader = "X-Signature"
 
+// Source makes a verified source. An empty rule leaves the type of its events to the
+// hub. It returns the slug as well as the ID.
+func (s *Server) Source(ctx context.Context, typeRule string) (slug, id string, err error) {
+	var made struct {
+		CreateSource struct{ Source struct{ ID, Slug string } }
+	}
+	input := map[string]any{
+		"name": "Load", "secrets": []string{Secret}, "verification": map[string]any{"hmac": map[string]any{"header": SignatureHeader}},
+	}
+	if typeRule != "" {
+		input["eventType"] = typeRule
+	}
+	err = s.GraphQL(ctx, `mutation ($input: CreateSourceInput!) {
+		createSource(input: $input) { source { id slug } userErrors { field message } } }`, map[string]any{"input": input}, &made)
+	if err != nil {
+		return "", "", fmt.Errorf("create the source: %w", err)
+	}
+	return made.CreateSource.Source.Slug, made.CreateSource.Source.ID, nil
+}
+
+// Endpoint makes an endpoint of the input and returns its ID.
+func (s *Server) Endpoint(ctx context.Context, input map[string]any) (string, error) {
+	var made struct {
+		CreateEndpoint struct{ Endpoint struct{ ID string } }
+	}
+	err := s.GraphQL(ctx, `mutation ($input: CreateEndpointInput!) {
+		createEndpoint(input: $input) { endpoint { id } userErrors { field message } } }`, map[string]any{"input": input}, &made)
+	if err != nil {
+		return "", fmt.Errorf("create the endpoint: %w", err)
+	}
+	return made.CreateEndpoint.Endpoint.ID, nil
+}
+
+// Subscription makes a subscription of the input and returns its ID.
+func (s *Server) Subscription(ctx context.Context, input map[string]any) (string, error) {
+	var made struct {
+		CreateSubscription struct{ Subscription struct{ ID string } }
+	}
+	err := s.GraphQL(ctx, `mutation ($input: CreateSubscriptionInput!) {
+		createSubscription(input: $input) { subscription { id } userErrors { field message } } }`, map[string]any{"input": input}, &made)
+	if err != nil {
+		return "", fmt.Errorf("create the subscription: %w", err)
+	}
+	return made.CreateSubscription.Subscription.ID, nil
+}
+
 // Connect makes a verified source, and an endpoint at the URL that gets all of its
 // events. An empty URL makes the source alone.
 func (s *Server) Connect(ctx context.Context, url string) (Route, error) {
 	var route Route
-	var made struct {
-		CreateSource struct{ Source struct{ ID, Slug string } }
+	var err error
+	if route.Slug, route.SourceID, err = s.Source(ctx, ""); err != nil || url == "" {
+		return route, err
 	}
-	err := s.GraphQL(ctx, `mutation ($secret: String!, $header: String!) {
-		createSource(input: {name: "Load", secrets: [$secret], verification: {hmac: {header: $header}}}) {
-			source { id slug } userErrors { field message }
-		} }`, map[string]any{"secret": Secret, "header": SignatureHeader}, &made)
+	if route.EndpointID, err = s.Endpoint(ctx, map[string]any{"name": "Sink", "url": url, "timeout": "PT5S", "maxConcurrency": 64}); err != nil {
+		return route, err
+	}
+	route.SubscriptionID, err = s.Subscription(ctx, map[string]any{
+		"name": "All", "endpointId": route.EndpointID, "sourceIds": []string{route.SourceID},
+	})
+	return route, err
+}
+
+// Metrics returns figures that the hub shows by name, without labels.
+func (s *Server) Metrics(ctx context.Context, names ...string) ([]float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL()+"/metrics", nil)
 	if err != nil {
-		return route, fmt.Errorf("create the source: %w", err)
+		return nil, err
 	}
-	route.SourceID, route.Slug = made.CreateSource.Source.ID, made.CreateSource.Source.Slug
-	if url == "" {
-		return route, nil
-	}
-	var endpoint struct {
-		CreateEndpoint struct{ Endpoint struct{ ID string } }
-	}
-	err = s.GraphQL(ctx, `mutation ($url: String!) {
-		createEndpoint(input: {name: "Sink", url: $url, timeout: "PT5S", maxConcurrency: 64}) {
-			endpoint { id } userErrors { field message }
-		} }`, map[string]any{"url": url}, &endpoint)
+	req.Header.Set("Authorization", "Bearer "+OperatorKey)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return route, fmt.Errorf("create the endpoint: %w", err)
+		return nil, fmt.Errorf("ask for the metrics: %w", err)
 	}
-	route.EndpointID = endpoint.CreateEndpoint.Endpoint.ID
-	var subscription struct {
-		CreateSubscription struct{ Subscription struct{ ID string } }
-	}
-	err = s.GraphQL(ctx, `mutation ($endpoint: ID!, $source: ID!) {
-		createSubscription(input: {name: "All", endpointId: $endpoint, sourceIds: [$source]}) {
-			subscription { id } userErrors { field message }
-		} }`, map[string]any{"endpoint": route.EndpointID, "source": route.SourceID}, &subscription)
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return route, fmt.Errorf("create the subscription: %w", err)
+		return nil, fmt.Errorf("read the metrics: %w", err)
 	}
-	route.SubscriptionID = subscription.CreateSubscription.Subscription.ID
-	return route, nil
+	values := make([]float64, len(names))
+	for i, name := range names {
+		_, rest, found := strings.Cut(string(raw), "\n"+name+" ")
+		if !found {
+			return nil, fmt.Errorf("the metrics have no %s", name)
+		}
+		line, _, _ := strings.Cut(rest, "\n")
+		if values[i], err = strconv.ParseFloat(line, 64); err != nil {
+			return nil, fmt.Errorf("read the metric %s: %w", name, err)
+		}
+	}
+	return values, nil
+}
+
+// Sockets returns how many sockets a process has open.
+func Sockets(pid int) (int, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, fmt.Errorf("count the sockets: %w", err)
+	}
+	n := 0
+	for _, e := range entries {
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && strings.HasPrefix(target, "socket:") {
+			n++
+		}
+	}
+	return n, nil
 }

@@ -9,22 +9,19 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hookgraph/hookgraph/bench/harness"
@@ -45,21 +42,15 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each measurement is made; the median counts")
 	flag.StringVar(&o.root, "root", ".", "the module's root")
 	flag.StringVar(&o.databaseURL, "database-url", "", "database of the hub, empty at the start; default: a SQLite file in a temporary directory")
-	flag.StringVar(&o.parts, "parts", "abc", "which of the measurements are made")
+	flag.StringVar(&o.parts, "parts", "abcd", "which of the measurements are made")
 	flag.StringVar(&o.bare, "bare", "", "serve the baseline at this address, for the program's own use")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	var err error
-	if o.bare != "" {
-		err = serveBare(o.bare)
-	} else {
-		err = run(ctx, o)
-	}
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "speed:", err)
-		os.Exit(1)
-	}
+	harness.Main("speed", func(ctx context.Context) error {
+		if o.bare != "" {
+			return serveBare(o.bare)
+		}
+		return run(ctx, o)
+	})
 }
 
 // serveBare is the baseline: net/http that reads the body and answers 200.
@@ -129,13 +120,20 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{options: o, hub: hub, sink: sink, bareAddr: bareAddr}
+	b := &bench{options: o, hub: hub, sink: sink, bareAddr: bareAddr, loads: make(map[string]*harness.Load)}
 
 	if strings.Contains(o.parts, "a") {
 		b.acknowledgements(ctx, addr, "/in/"+storeOnly.Slug)
 	}
 	if strings.Contains(o.parts, "b") {
-		b.deliveries(ctx, addr, "/in/"+routed.Slug)
+		if err := b.deliveries(ctx, addr, "/in/"+routed.Slug); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(o.parts, "d") {
+		if err := b.shapes(ctx, addr, target.URL()); err != nil {
+			return err
+		}
 	}
 	peak, err := harness.PeakMiB(hub.PID())
 	if err != nil {
@@ -176,18 +174,81 @@ func (b *bench) acknowledgements(ctx context.Context, addr, path string) {
 }
 
 // deliveries measures part (b).
-func (b *bench) deliveries(ctx context.Context, addr, path string) {
+func (b *bench) deliveries(ctx context.Context, addr, path string) error {
 	fmt.Println("\n(b) end to end, one delivery an event, from the first request to the last arrival")
 	for _, conns := range []int{32, 256} {
 		var bareRate, ackRate, endRate, cpu []float64
 		for range b.rounds {
 			bareRate = append(bareRate, b.closed(ctx, b.bareAddr, "/", conns).rate)
-			r := b.endToEnd(ctx, addr, path, conns)
+			r, err := b.endToEnd(ctx, addr, path, conns, 1)
+			if err != nil {
+				return err
+			}
 			ackRate, endRate, cpu = append(ackRate, r.rate), append(endRate, r.endToEnd), append(cpu, r.cpu)
 		}
 		fmt.Printf("    %3d connections: %7.0f/s   acknowledged %7.0f/s   bare net/http %7.0f/s   ratio %.2f   hub %.2f CPU s per 1,000 events\n",
 			conns, median(endRate), median(ackRate), median(bareRate), median(endRate)/median(bareRate), median(cpu))
 	}
+	return nil
+}
+
+// shape is one way of subscribing.
+type shape struct {
+	name          string
+	subscriptions int
+	extra         map[string]any // more of the subscription's input
+}
+
+var shapes = []shape{
+	{"1 subscription", 1, nil},
+	{"5 subscriptions", 5, nil},
+	{"1 with a filter", 1, map[string]any{"filter": `body.type == "order.created" && size(body.padding) > 10 && event.type != "x"`}},
+	{"1 with a transform in CEL", 1, map[string]any{"transform": map[string]any{
+		"kind": "CEL", "expression": `{"due": body.due, "id": event.id, "type": event.type, "size": size(body.padding)}`,
+	}}},
+	{"1 with a transform in GRAPHQL", 1, map[string]any{"transform": map[string]any{
+		"kind": "GRAPHQL", "expression": `{ due: payload(path: "$.due") id type source { slug } }`,
+	}}},
+}
+
+// shapes measures part (d).
+func (b *bench) shapes(ctx context.Context, addr, url string) error {
+	fmt.Println("\n(d) end to end at 64 connections by what subscriptions ask, in turn; ratios are to the first")
+	paths := make([]string, len(shapes))
+	for i, s := range shapes {
+		slug, source, err := b.hub.Source(ctx, "body.type")
+		if err != nil {
+			return err
+		}
+		for range s.subscriptions {
+			endpoint, err := b.hub.Endpoint(ctx, map[string]any{"name": "Sink", "url": url, "timeout": "PT5S", "maxConcurrency": 64})
+			if err != nil {
+				return err
+			}
+			input := map[string]any{"name": s.name, "endpointId": endpoint, "sourceIds": []string{source}}
+			maps.Copy(input, s.extra)
+			if _, err := b.hub.Subscription(ctx, input); err != nil {
+				return err
+			}
+		}
+		paths[i] = "/in/" + slug
+	}
+	rates, cpus := make([][]float64, len(shapes)), make([][]float64, len(shapes))
+	for range b.rounds {
+		for i, s := range shapes {
+			r, err := b.endToEnd(ctx, addr, paths[i], 64, s.subscriptions)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			rates[i], cpus[i] = append(rates[i], r.endToEnd), append(cpus[i], r.cpu)
+		}
+	}
+	for i, s := range shapes {
+		rate, cpu := median(rates[i]), median(cpus[i])
+		fmt.Printf("    %-30s %7.0f events/s, %7.0f deliveries/s   ratio %.2f   hub %.2f CPU s per 1,000 events, ratio %.2f\n", s.name,
+			rate/float64(s.subscriptions), rate, rate/float64(s.subscriptions)/median(rates[0]), cpu*float64(s.subscriptions), cpu*float64(s.subscriptions)/median(cpus[0]))
+	}
+	return nil
 }
 
 // latencies measures part (c).
@@ -212,39 +273,12 @@ type bench struct {
 	hub      *harness.Server
 	sink     *timedSink
 	bareAddr string
-	next     atomic.Uint64 // makes every dedupe key a new one
+	loads    map[string]*harness.Load // by path
 }
 
 type result struct {
 	rate, endToEnd, cpu float64
 	ack, end            *harness.Latencies
-}
-
-// body is a JSON object of 1 KiB that carries the moment at which it was due.
-func body(b []byte, due time.Time) []byte {
-	const size = 1024
-	b = append(b[:0], `{"type":"order.created","due":"`...)
-	var raw [8]byte
-	binary.BigEndian.PutUint64(raw[:], uint64(due.UnixNano()))
-	b = hex.AppendEncode(b, raw[:])
-	b = append(b, `","padding":"`...)
-	for len(b) < size-2 {
-		b = append(b, 'x')
-	}
-	return append(b, `"}`...)
-}
-
-// dueOf reads the moment back.
-func dueOf(b []byte) time.Time {
-	const at = len(`{"type":"order.created","due":"`)
-	var raw [8]byte
-	if len(b) < at+16 {
-		return time.Time{}
-	}
-	if _, err := hex.Decode(raw[:], b[at:at+16]); err != nil {
-		return time.Time{}
-	}
-	return time.Unix(0, int64(binary.BigEndian.Uint64(raw[:])))
 }
 
 // timedSink counts arrivals and notes how long each took.
@@ -263,7 +297,7 @@ func (s *timedSink) arrived(_ string, b []byte) {
 	into := s.into
 	s.mu.Unlock()
 	if into != nil {
-		into.Add(now.Sub(dueOf(b)))
+		into.Add(now.Sub(harness.DueOf(b)))
 	}
 }
 
@@ -275,50 +309,45 @@ func (s *timedSink) collect(into *harness.Latencies) {
 
 // closed lets each connection send its next request when it has its answer.
 func (b *bench) closed(ctx context.Context, addr, path string, conns int) result {
-	var done atomic.Int64
 	ctx, cancel := context.WithTimeout(ctx, b.duration)
 	defer cancel()
 	began := time.Now()
-	var wg sync.WaitGroup
-	for range conns {
-		wg.Go(func() {
-			c, err := harness.Dial(addr, 10*time.Second)
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			var buf []byte
-			for ctx.Err() == nil {
-				buf = body(buf, time.Now())
-				status, _, err := c.Post(path, fmt.Sprintf("k%d", b.next.Add(1)), buf)
-				if err != nil {
-					return
-				}
-				if status == http.StatusOK {
-					done.Add(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return result{rate: float64(done.Load()) / time.Since(began).Seconds()}
+	done := b.load(addr, path).Flood(ctx, conns, 0)
+	return result{rate: float64(done) / time.Since(began).Seconds()}
 }
 
-// endToEnd is closed, and waits for every event's arrival.
-func (b *bench) endToEnd(ctx context.Context, addr, path string, conns int) result {
+// load sends to a path, each event under a key of its own.
+func (b *bench) load(addr, path string) *harness.Load {
+	l := b.loads[path]
+	if l == nil {
+		l = &harness.Load{Addr: addr, Path: path}
+		b.loads[path] = l
+	}
+	return l
+}
+
+// endToEnd is closed, and waits until every event has arrived as often as there are
+// subscriptions. Its rate and processor time are of deliveries.
+func (b *bench) endToEnd(ctx context.Context, addr, path string, conns, subscriptions int) (result, error) {
 	before := b.sink.count.Load()
 	cpu, _ := harness.CPUSeconds(b.hub.PID())
 	began := time.Now()
-	r := b.closed(ctx, addr, path, conns)
-	sent := int64(r.rate * time.Since(began).Seconds())
-	for deadline := time.Now().Add(2 * time.Minute); b.sink.count.Load()-before < sent && time.Now().Before(deadline); {
+	loading, cancel := context.WithTimeout(ctx, b.duration)
+	defer cancel()
+	sent := b.load(addr, path).Flood(loading, conns, 0)
+	r := result{rate: float64(sent) / time.Since(began).Seconds()}
+	owed := int64(sent * subscriptions)
+	for deadline := time.Now().Add(2 * time.Minute); b.sink.count.Load()-before < owed && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	arrived := b.sink.count.Load() - before
+	if arrived < owed {
+		return r, fmt.Errorf("%d of %d deliveries have not arrived", owed-arrived, owed)
+	}
 	after, _ := harness.CPUSeconds(b.hub.PID())
 	r.endToEnd = float64(arrived) / time.Unix(0, b.sink.last.Load()).Sub(began).Seconds()
 	r.cpu = (after - cpu) / float64(arrived) * 1000
-	return r
+	return r, nil
 }
 
 // open offers requests at a rate, whether answers come or not.
@@ -327,35 +356,7 @@ func (b *bench) open(ctx context.Context, addr, path string, rate int) result {
 	b.sink.collect(r.end)
 	defer b.sink.collect(nil)
 	cpu, _ := harness.CPUSeconds(b.hub.PID())
-	due := make(chan time.Time, rate)
-	var wg sync.WaitGroup
-	for range 64 {
-		wg.Go(func() {
-			c, err := harness.Dial(addr, 10*time.Second)
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			var buf []byte
-			for at := range due {
-				buf = body(buf, at)
-				if status, _, err := c.Post(path, fmt.Sprintf("k%d", b.next.Add(1)), buf); err != nil || status != http.StatusOK {
-					return
-				}
-				r.ack.Add(time.Since(at))
-			}
-		})
-	}
-	began := time.Now()
-	step := time.Second / time.Duration(rate)
-	total := int(b.duration / step)
-	for n := 0; n < total && ctx.Err() == nil; n++ {
-		at := began.Add(time.Duration(n) * step)
-		time.Sleep(time.Until(at))
-		due <- at
-	}
-	close(due)
-	wg.Wait()
+	b.load(addr, path).Offer(ctx, rate, b.duration, func(_ int, took time.Duration) { r.ack.Add(took) })
 	for deadline := time.Now().Add(10 * time.Second); r.end.Len() < r.ack.Len() && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
@@ -366,22 +367,18 @@ func (b *bench) open(ctx context.Context, addr, path string, rate int) result {
 
 // probeDisk measures what a durable write costs here at the least.
 func probeDisk(dir string) (p50, p99 time.Duration, err error) {
-	f, err := os.Create(filepath.Join(dir, "probe"))
+	disk, err := harness.NewDisk(dir)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer func() { _ = f.Close() }()
+	defer func() { _ = disk.Close() }()
 	var l harness.Latencies
-	block := make([]byte, 4096)
 	for range 500 {
-		began := time.Now()
-		if _, err := f.Write(block); err != nil {
+		took, err := disk.Sync()
+		if err != nil {
 			return 0, 0, err
 		}
-		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
-			return 0, 0, err
-		}
-		l.Add(time.Since(began))
+		l.Add(took)
 	}
 	return l.Quantile(.5), l.Quantile(.99), nil
 }

@@ -15,6 +15,8 @@ const (
 	FieldName = "name"
 	// FieldRole holds the string denoting the role field in the database.
 	FieldRole = "role"
+	// FieldPartnerID holds the string denoting the partner_id field in the database.
+	FieldPartnerID = "partner_id"
 	// FieldScopes holds the string denoting the scopes field in the database.
 	FieldScopes = "scopes"
 	// FieldPrefix holds the string denoting the prefix field in the database.
@@ -38,6 +40,7 @@ var Columns = []string{
 	FieldID,
 	FieldName,
 	FieldRole,
+	FieldPartnerID,
 	FieldScopes,
 	FieldPrefix,
 	FieldHash,
@@ -57,6 +60,11 @@ func ValidColumn(column string) bool {
 	return false
 }
 
+var (
+	// DefaultPartnerID holds the default value on creation for the "partner_id" field.
+	DefaultPartnerID string
+)
+
 // OrderOption defines the ordering options for the APIKey queries.
 type OrderOption func(*sql.Selector)
 
@@ -73,6 +81,11 @@ func ByName(opts ...sql.OrderTermOption) OrderOption {
 // ByRole orders the results by the role field.
 func ByRole(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldRole, opts...).ToFunc()
+}
+
+// ByPartnerID orders the results by the partner_id field.
+func ByPartnerID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPartnerID, opts...).ToFunc()
 }
 
 // ByPrefix orders the results by the prefix field.

@@ -33,6 +33,10 @@ const (
 	FieldResponseHeaders = "response_headers"
 	// FieldResponseBody holds the string denoting the response_body field in the database.
 	FieldResponseBody = "response_body"
+	// FieldEndpointID holds the string denoting the endpoint_id field in the database.
+	FieldEndpointID = "endpoint_id"
+	// FieldRequestBody holds the string denoting the request_body field in the database.
+	FieldRequestBody = "request_body"
 	// Table holds the table name of the attempt in the database.
 	Table = "attempts"
 )
@@ -51,6 +55,8 @@ var Columns = []string{
 	FieldRequestHeaders,
 	FieldResponseHeaders,
 	FieldResponseBody,
+	FieldEndpointID,
+	FieldRequestBody,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -109,4 +115,9 @@ func ByError(opts ...sql.OrderTermOption) OrderOption {
 // ByRequestURL orders the results by the request_url field.
 func ByRequestURL(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldRequestURL, opts...).ToFunc()
+}
+
+// ByEndpointID orders the results by the endpoint_id field.
+func ByEndpointID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldEndpointID, opts...).ToFunc()
 }

@@ -124,6 +124,16 @@ func ResponseBody(v []byte) predicate.Attempt {
 	return predicate.Attempt(sql.FieldEQ(FieldResponseBody, v))
 }
 
+// EndpointID applies equality check predicate on the "endpoint_id" field. It's identical to EndpointIDEQ.
+func EndpointID(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldEQ(FieldEndpointID, v))
+}
+
+// RequestBody applies equality check predicate on the "request_body" field. It's identical to RequestBodyEQ.
+func RequestBody(v []byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldEQ(FieldRequestBody, v))
+}
+
 // DeliveryIDEQ applies the EQ predicate on the "delivery_id" field.
 func DeliveryIDEQ(v string) predicate.Attempt {
 	return predicate.Attempt(sql.FieldEQ(FieldDeliveryID, v))
@@ -709,6 +719,131 @@ func ResponseBodyLT(v []byte) predicate.Attempt {
 // ResponseBodyLTE applies the LTE predicate on the "response_body" field.
 func ResponseBodyLTE(v []byte) predicate.Attempt {
 	return predicate.Attempt(sql.FieldLTE(FieldResponseBody, v))
+}
+
+// EndpointIDEQ applies the EQ predicate on the "endpoint_id" field.
+func EndpointIDEQ(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldEQ(FieldEndpointID, v))
+}
+
+// EndpointIDNEQ applies the NEQ predicate on the "endpoint_id" field.
+func EndpointIDNEQ(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldNEQ(FieldEndpointID, v))
+}
+
+// EndpointIDIn applies the In predicate on the "endpoint_id" field.
+func EndpointIDIn(vs ...string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldIn(FieldEndpointID, vs...))
+}
+
+// EndpointIDNotIn applies the NotIn predicate on the "endpoint_id" field.
+func EndpointIDNotIn(vs ...string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldNotIn(FieldEndpointID, vs...))
+}
+
+// EndpointIDGT applies the GT predicate on the "endpoint_id" field.
+func EndpointIDGT(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldGT(FieldEndpointID, v))
+}
+
+// EndpointIDGTE applies the GTE predicate on the "endpoint_id" field.
+func EndpointIDGTE(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldGTE(FieldEndpointID, v))
+}
+
+// EndpointIDLT applies the LT predicate on the "endpoint_id" field.
+func EndpointIDLT(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldLT(FieldEndpointID, v))
+}
+
+// EndpointIDLTE applies the LTE predicate on the "endpoint_id" field.
+func EndpointIDLTE(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldLTE(FieldEndpointID, v))
+}
+
+// EndpointIDContains applies the Contains predicate on the "endpoint_id" field.
+func EndpointIDContains(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldContains(FieldEndpointID, v))
+}
+
+// EndpointIDHasPrefix applies the HasPrefix predicate on the "endpoint_id" field.
+func EndpointIDHasPrefix(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldHasPrefix(FieldEndpointID, v))
+}
+
+// EndpointIDHasSuffix applies the HasSuffix predicate on the "endpoint_id" field.
+func EndpointIDHasSuffix(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldHasSuffix(FieldEndpointID, v))
+}
+
+// EndpointIDIsNil applies the IsNil predicate on the "endpoint_id" field.
+func EndpointIDIsNil() predicate.Attempt {
+	return predicate.Attempt(sql.FieldIsNull(FieldEndpointID))
+}
+
+// EndpointIDNotNil applies the NotNil predicate on the "endpoint_id" field.
+func EndpointIDNotNil() predicate.Attempt {
+	return predicate.Attempt(sql.FieldNotNull(FieldEndpointID))
+}
+
+// EndpointIDEqualFold applies the EqualFold predicate on the "endpoint_id" field.
+func EndpointIDEqualFold(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldEqualFold(FieldEndpointID, v))
+}
+
+// EndpointIDContainsFold applies the ContainsFold predicate on the "endpoint_id" field.
+func EndpointIDContainsFold(v string) predicate.Attempt {
+	return predicate.Attempt(sql.FieldContainsFold(FieldEndpointID, v))
+}
+
+// RequestBodyEQ applies the EQ predicate on the "request_body" field.
+func RequestBodyEQ(v []byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldEQ(FieldRequestBody, v))
+}
+
+// RequestBodyNEQ applies the NEQ predicate on the "request_body" field.
+func RequestBodyNEQ(v []byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldNEQ(FieldRequestBody, v))
+}
+
+// RequestBodyIn applies the In predicate on the "request_body" field.
+func RequestBodyIn(vs ...[]byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldIn(FieldRequestBody, vs...))
+}
+
+// RequestBodyNotIn applies the NotIn predicate on the "request_body" field.
+func RequestBodyNotIn(vs ...[]byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldNotIn(FieldRequestBody, vs...))
+}
+
+// RequestBodyGT applies the GT predicate on the "request_body" field.
+func RequestBodyGT(v []byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldGT(FieldRequestBody, v))
+}
+
+// RequestBodyGTE applies the GTE predicate on the "request_body" field.
+func RequestBodyGTE(v []byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldGTE(FieldRequestBody, v))
+}
+
+// RequestBodyLT applies the LT predicate on the "request_body" field.
+func RequestBodyLT(v []byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldLT(FieldRequestBody, v))
+}
+
+// RequestBodyLTE applies the LTE predicate on the "request_body" field.
+func RequestBodyLTE(v []byte) predicate.Attempt {
+	return predicate.Attempt(sql.FieldLTE(FieldRequestBody, v))
+}
+
+// RequestBodyIsNil applies the IsNil predicate on the "request_body" field.
+func RequestBodyIsNil() predicate.Attempt {
+	return predicate.Attempt(sql.FieldIsNull(FieldRequestBody))
+}
+
+// RequestBodyNotNil applies the NotNil predicate on the "request_body" field.
+func RequestBodyNotNil() predicate.Attempt {
+	return predicate.Attempt(sql.FieldNotNull(FieldRequestBody))
 }
 
 // And groups predicates with the AND operator between them.

@@ -17,6 +17,8 @@ const (
 	FieldSubscriptionID = "subscription_id"
 	// FieldEndpointID holds the string denoting the endpoint_id field in the database.
 	FieldEndpointID = "endpoint_id"
+	// FieldPartnerID holds the string denoting the partner_id field in the database.
+	FieldPartnerID = "partner_id"
 	// FieldStatus holds the string denoting the status field in the database.
 	FieldStatus = "status"
 	// FieldReason holds the string denoting the reason field in the database.
@@ -35,6 +37,18 @@ const (
 	FieldCreatedAt = "created_at"
 	// FieldCompletedAt holds the string denoting the completed_at field in the database.
 	FieldCompletedAt = "completed_at"
+	// FieldBodyForm holds the string denoting the body_form field in the database.
+	FieldBodyForm = "body_form"
+	// FieldReplayID holds the string denoting the replay_id field in the database.
+	FieldReplayID = "replay_id"
+	// FieldLine holds the string denoting the line field in the database.
+	FieldLine = "line"
+	// FieldMark holds the string denoting the mark field in the database.
+	FieldMark = "mark"
+	// FieldPlace holds the string denoting the place field in the database.
+	FieldPlace = "place"
+	// FieldTurn holds the string denoting the turn field in the database.
+	FieldTurn = "turn"
 	// Table holds the table name of the delivery in the database.
 	Table = "deliveries"
 )
@@ -45,6 +59,7 @@ var Columns = []string{
 	FieldEventID,
 	FieldSubscriptionID,
 	FieldEndpointID,
+	FieldPartnerID,
 	FieldStatus,
 	FieldReason,
 	FieldAttemptCount,
@@ -54,6 +69,12 @@ var Columns = []string{
 	FieldLeaseToken,
 	FieldCreatedAt,
 	FieldCompletedAt,
+	FieldBodyForm,
+	FieldReplayID,
+	FieldLine,
+	FieldMark,
+	FieldPlace,
+	FieldTurn,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -65,6 +86,21 @@ func ValidColumn(column string) bool {
 	}
 	return false
 }
+
+var (
+	// DefaultPartnerID holds the default value on creation for the "partner_id" field.
+	DefaultPartnerID string
+	// DefaultReplayID holds the default value on creation for the "replay_id" field.
+	DefaultReplayID string
+	// DefaultLine holds the default value on creation for the "line" field.
+	DefaultLine string
+	// DefaultMark holds the default value on creation for the "mark" field.
+	DefaultMark string
+	// DefaultPlace holds the default value on creation for the "place" field.
+	DefaultPlace int64
+	// DefaultTurn holds the default value on creation for the "turn" field.
+	DefaultTurn string
+)
 
 // OrderOption defines the ordering options for the Delivery queries.
 type OrderOption func(*sql.Selector)
@@ -87,6 +123,11 @@ func BySubscriptionID(opts ...sql.OrderTermOption) OrderOption {
 // ByEndpointID orders the results by the endpoint_id field.
 func ByEndpointID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldEndpointID, opts...).ToFunc()
+}
+
+// ByPartnerID orders the results by the partner_id field.
+func ByPartnerID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPartnerID, opts...).ToFunc()
 }
 
 // ByStatus orders the results by the status field.
@@ -132,4 +173,34 @@ func ByCreatedAt(opts ...sql.OrderTermOption) OrderOption {
 // ByCompletedAt orders the results by the completed_at field.
 func ByCompletedAt(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldCompletedAt, opts...).ToFunc()
+}
+
+// ByBodyForm orders the results by the body_form field.
+func ByBodyForm(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldBodyForm, opts...).ToFunc()
+}
+
+// ByReplayID orders the results by the replay_id field.
+func ByReplayID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldReplayID, opts...).ToFunc()
+}
+
+// ByLine orders the results by the line field.
+func ByLine(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldLine, opts...).ToFunc()
+}
+
+// ByMark orders the results by the mark field.
+func ByMark(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldMark, opts...).ToFunc()
+}
+
+// ByPlace orders the results by the place field.
+func ByPlace(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPlace, opts...).ToFunc()
+}
+
+// ByTurn orders the results by the turn field.
+func ByTurn(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldTurn, opts...).ToFunc()
 }

@@ -79,6 +79,11 @@ func EndpointID(v string) predicate.Delivery {
 	return predicate.Delivery(sql.FieldEQ(FieldEndpointID, v))
 }
 
+// PartnerID applies equality check predicate on the "partner_id" field. It's identical to PartnerIDEQ.
+func PartnerID(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldPartnerID, v))
+}
+
 // Status applies equality check predicate on the "status" field. It's identical to StatusEQ.
 func Status(v hub.DeliveryStatus) predicate.Delivery {
 	vc := string(v)
@@ -127,6 +132,37 @@ func CreatedAt(v column.Time) predicate.Delivery {
 func CompletedAt(v column.Time) predicate.Delivery {
 	vc := int64(v)
 	return predicate.Delivery(sql.FieldEQ(FieldCompletedAt, vc))
+}
+
+// BodyForm applies equality check predicate on the "body_form" field. It's identical to BodyFormEQ.
+func BodyForm(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldEQ(FieldBodyForm, vc))
+}
+
+// ReplayID applies equality check predicate on the "replay_id" field. It's identical to ReplayIDEQ.
+func ReplayID(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldReplayID, v))
+}
+
+// Line applies equality check predicate on the "line" field. It's identical to LineEQ.
+func Line(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldLine, v))
+}
+
+// Mark applies equality check predicate on the "mark" field. It's identical to MarkEQ.
+func Mark(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldMark, v))
+}
+
+// Place applies equality check predicate on the "place" field. It's identical to PlaceEQ.
+func Place(v int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldPlace, v))
+}
+
+// Turn applies equality check predicate on the "turn" field. It's identical to TurnEQ.
+func Turn(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldTurn, v))
 }
 
 // EventIDEQ applies the EQ predicate on the "event_id" field.
@@ -322,6 +358,71 @@ func EndpointIDEqualFold(v string) predicate.Delivery {
 // EndpointIDContainsFold applies the ContainsFold predicate on the "endpoint_id" field.
 func EndpointIDContainsFold(v string) predicate.Delivery {
 	return predicate.Delivery(sql.FieldContainsFold(FieldEndpointID, v))
+}
+
+// PartnerIDEQ applies the EQ predicate on the "partner_id" field.
+func PartnerIDEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldPartnerID, v))
+}
+
+// PartnerIDNEQ applies the NEQ predicate on the "partner_id" field.
+func PartnerIDNEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNEQ(FieldPartnerID, v))
+}
+
+// PartnerIDIn applies the In predicate on the "partner_id" field.
+func PartnerIDIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldIn(FieldPartnerID, vs...))
+}
+
+// PartnerIDNotIn applies the NotIn predicate on the "partner_id" field.
+func PartnerIDNotIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNotIn(FieldPartnerID, vs...))
+}
+
+// PartnerIDGT applies the GT predicate on the "partner_id" field.
+func PartnerIDGT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGT(FieldPartnerID, v))
+}
+
+// PartnerIDGTE applies the GTE predicate on the "partner_id" field.
+func PartnerIDGTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGTE(FieldPartnerID, v))
+}
+
+// PartnerIDLT applies the LT predicate on the "partner_id" field.
+func PartnerIDLT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLT(FieldPartnerID, v))
+}
+
+// PartnerIDLTE applies the LTE predicate on the "partner_id" field.
+func PartnerIDLTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLTE(FieldPartnerID, v))
+}
+
+// PartnerIDContains applies the Contains predicate on the "partner_id" field.
+func PartnerIDContains(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContains(FieldPartnerID, v))
+}
+
+// PartnerIDHasPrefix applies the HasPrefix predicate on the "partner_id" field.
+func PartnerIDHasPrefix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasPrefix(FieldPartnerID, v))
+}
+
+// PartnerIDHasSuffix applies the HasSuffix predicate on the "partner_id" field.
+func PartnerIDHasSuffix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasSuffix(FieldPartnerID, v))
+}
+
+// PartnerIDEqualFold applies the EqualFold predicate on the "partner_id" field.
+func PartnerIDEqualFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEqualFold(FieldPartnerID, v))
+}
+
+// PartnerIDContainsFold applies the ContainsFold predicate on the "partner_id" field.
+func PartnerIDContainsFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContainsFold(FieldPartnerID, v))
 }
 
 // StatusEQ applies the EQ predicate on the "status" field.
@@ -832,6 +933,390 @@ func CompletedAtLT(v column.Time) predicate.Delivery {
 func CompletedAtLTE(v column.Time) predicate.Delivery {
 	vc := int64(v)
 	return predicate.Delivery(sql.FieldLTE(FieldCompletedAt, vc))
+}
+
+// BodyFormEQ applies the EQ predicate on the "body_form" field.
+func BodyFormEQ(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldEQ(FieldBodyForm, vc))
+}
+
+// BodyFormNEQ applies the NEQ predicate on the "body_form" field.
+func BodyFormNEQ(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldNEQ(FieldBodyForm, vc))
+}
+
+// BodyFormIn applies the In predicate on the "body_form" field.
+func BodyFormIn(vs ...hub.BodyForm) predicate.Delivery {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Delivery(sql.FieldIn(FieldBodyForm, v...))
+}
+
+// BodyFormNotIn applies the NotIn predicate on the "body_form" field.
+func BodyFormNotIn(vs ...hub.BodyForm) predicate.Delivery {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Delivery(sql.FieldNotIn(FieldBodyForm, v...))
+}
+
+// BodyFormGT applies the GT predicate on the "body_form" field.
+func BodyFormGT(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldGT(FieldBodyForm, vc))
+}
+
+// BodyFormGTE applies the GTE predicate on the "body_form" field.
+func BodyFormGTE(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldGTE(FieldBodyForm, vc))
+}
+
+// BodyFormLT applies the LT predicate on the "body_form" field.
+func BodyFormLT(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldLT(FieldBodyForm, vc))
+}
+
+// BodyFormLTE applies the LTE predicate on the "body_form" field.
+func BodyFormLTE(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldLTE(FieldBodyForm, vc))
+}
+
+// BodyFormContains applies the Contains predicate on the "body_form" field.
+func BodyFormContains(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldContains(FieldBodyForm, vc))
+}
+
+// BodyFormHasPrefix applies the HasPrefix predicate on the "body_form" field.
+func BodyFormHasPrefix(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldHasPrefix(FieldBodyForm, vc))
+}
+
+// BodyFormHasSuffix applies the HasSuffix predicate on the "body_form" field.
+func BodyFormHasSuffix(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldHasSuffix(FieldBodyForm, vc))
+}
+
+// BodyFormEqualFold applies the EqualFold predicate on the "body_form" field.
+func BodyFormEqualFold(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldEqualFold(FieldBodyForm, vc))
+}
+
+// BodyFormContainsFold applies the ContainsFold predicate on the "body_form" field.
+func BodyFormContainsFold(v hub.BodyForm) predicate.Delivery {
+	vc := string(v)
+	return predicate.Delivery(sql.FieldContainsFold(FieldBodyForm, vc))
+}
+
+// ReplayIDEQ applies the EQ predicate on the "replay_id" field.
+func ReplayIDEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldReplayID, v))
+}
+
+// ReplayIDNEQ applies the NEQ predicate on the "replay_id" field.
+func ReplayIDNEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNEQ(FieldReplayID, v))
+}
+
+// ReplayIDIn applies the In predicate on the "replay_id" field.
+func ReplayIDIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldIn(FieldReplayID, vs...))
+}
+
+// ReplayIDNotIn applies the NotIn predicate on the "replay_id" field.
+func ReplayIDNotIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNotIn(FieldReplayID, vs...))
+}
+
+// ReplayIDGT applies the GT predicate on the "replay_id" field.
+func ReplayIDGT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGT(FieldReplayID, v))
+}
+
+// ReplayIDGTE applies the GTE predicate on the "replay_id" field.
+func ReplayIDGTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGTE(FieldReplayID, v))
+}
+
+// ReplayIDLT applies the LT predicate on the "replay_id" field.
+func ReplayIDLT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLT(FieldReplayID, v))
+}
+
+// ReplayIDLTE applies the LTE predicate on the "replay_id" field.
+func ReplayIDLTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLTE(FieldReplayID, v))
+}
+
+// ReplayIDContains applies the Contains predicate on the "replay_id" field.
+func ReplayIDContains(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContains(FieldReplayID, v))
+}
+
+// ReplayIDHasPrefix applies the HasPrefix predicate on the "replay_id" field.
+func ReplayIDHasPrefix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasPrefix(FieldReplayID, v))
+}
+
+// ReplayIDHasSuffix applies the HasSuffix predicate on the "replay_id" field.
+func ReplayIDHasSuffix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasSuffix(FieldReplayID, v))
+}
+
+// ReplayIDEqualFold applies the EqualFold predicate on the "replay_id" field.
+func ReplayIDEqualFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEqualFold(FieldReplayID, v))
+}
+
+// ReplayIDContainsFold applies the ContainsFold predicate on the "replay_id" field.
+func ReplayIDContainsFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContainsFold(FieldReplayID, v))
+}
+
+// LineEQ applies the EQ predicate on the "line" field.
+func LineEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldLine, v))
+}
+
+// LineNEQ applies the NEQ predicate on the "line" field.
+func LineNEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNEQ(FieldLine, v))
+}
+
+// LineIn applies the In predicate on the "line" field.
+func LineIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldIn(FieldLine, vs...))
+}
+
+// LineNotIn applies the NotIn predicate on the "line" field.
+func LineNotIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNotIn(FieldLine, vs...))
+}
+
+// LineGT applies the GT predicate on the "line" field.
+func LineGT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGT(FieldLine, v))
+}
+
+// LineGTE applies the GTE predicate on the "line" field.
+func LineGTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGTE(FieldLine, v))
+}
+
+// LineLT applies the LT predicate on the "line" field.
+func LineLT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLT(FieldLine, v))
+}
+
+// LineLTE applies the LTE predicate on the "line" field.
+func LineLTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLTE(FieldLine, v))
+}
+
+// LineContains applies the Contains predicate on the "line" field.
+func LineContains(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContains(FieldLine, v))
+}
+
+// LineHasPrefix applies the HasPrefix predicate on the "line" field.
+func LineHasPrefix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasPrefix(FieldLine, v))
+}
+
+// LineHasSuffix applies the HasSuffix predicate on the "line" field.
+func LineHasSuffix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasSuffix(FieldLine, v))
+}
+
+// LineEqualFold applies the EqualFold predicate on the "line" field.
+func LineEqualFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEqualFold(FieldLine, v))
+}
+
+// LineContainsFold applies the ContainsFold predicate on the "line" field.
+func LineContainsFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContainsFold(FieldLine, v))
+}
+
+// MarkEQ applies the EQ predicate on the "mark" field.
+func MarkEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldMark, v))
+}
+
+// MarkNEQ applies the NEQ predicate on the "mark" field.
+func MarkNEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNEQ(FieldMark, v))
+}
+
+// MarkIn applies the In predicate on the "mark" field.
+func MarkIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldIn(FieldMark, vs...))
+}
+
+// MarkNotIn applies the NotIn predicate on the "mark" field.
+func MarkNotIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNotIn(FieldMark, vs...))
+}
+
+// MarkGT applies the GT predicate on the "mark" field.
+func MarkGT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGT(FieldMark, v))
+}
+
+// MarkGTE applies the GTE predicate on the "mark" field.
+func MarkGTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGTE(FieldMark, v))
+}
+
+// MarkLT applies the LT predicate on the "mark" field.
+func MarkLT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLT(FieldMark, v))
+}
+
+// MarkLTE applies the LTE predicate on the "mark" field.
+func MarkLTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLTE(FieldMark, v))
+}
+
+// MarkContains applies the Contains predicate on the "mark" field.
+func MarkContains(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContains(FieldMark, v))
+}
+
+// MarkHasPrefix applies the HasPrefix predicate on the "mark" field.
+func MarkHasPrefix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasPrefix(FieldMark, v))
+}
+
+// MarkHasSuffix applies the HasSuffix predicate on the "mark" field.
+func MarkHasSuffix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasSuffix(FieldMark, v))
+}
+
+// MarkEqualFold applies the EqualFold predicate on the "mark" field.
+func MarkEqualFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEqualFold(FieldMark, v))
+}
+
+// MarkContainsFold applies the ContainsFold predicate on the "mark" field.
+func MarkContainsFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContainsFold(FieldMark, v))
+}
+
+// PlaceEQ applies the EQ predicate on the "place" field.
+func PlaceEQ(v int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldPlace, v))
+}
+
+// PlaceNEQ applies the NEQ predicate on the "place" field.
+func PlaceNEQ(v int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNEQ(FieldPlace, v))
+}
+
+// PlaceIn applies the In predicate on the "place" field.
+func PlaceIn(vs ...int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldIn(FieldPlace, vs...))
+}
+
+// PlaceNotIn applies the NotIn predicate on the "place" field.
+func PlaceNotIn(vs ...int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNotIn(FieldPlace, vs...))
+}
+
+// PlaceGT applies the GT predicate on the "place" field.
+func PlaceGT(v int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGT(FieldPlace, v))
+}
+
+// PlaceGTE applies the GTE predicate on the "place" field.
+func PlaceGTE(v int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGTE(FieldPlace, v))
+}
+
+// PlaceLT applies the LT predicate on the "place" field.
+func PlaceLT(v int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLT(FieldPlace, v))
+}
+
+// PlaceLTE applies the LTE predicate on the "place" field.
+func PlaceLTE(v int64) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLTE(FieldPlace, v))
+}
+
+// TurnEQ applies the EQ predicate on the "turn" field.
+func TurnEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEQ(FieldTurn, v))
+}
+
+// TurnNEQ applies the NEQ predicate on the "turn" field.
+func TurnNEQ(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNEQ(FieldTurn, v))
+}
+
+// TurnIn applies the In predicate on the "turn" field.
+func TurnIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldIn(FieldTurn, vs...))
+}
+
+// TurnNotIn applies the NotIn predicate on the "turn" field.
+func TurnNotIn(vs ...string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldNotIn(FieldTurn, vs...))
+}
+
+// TurnGT applies the GT predicate on the "turn" field.
+func TurnGT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGT(FieldTurn, v))
+}
+
+// TurnGTE applies the GTE predicate on the "turn" field.
+func TurnGTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldGTE(FieldTurn, v))
+}
+
+// TurnLT applies the LT predicate on the "turn" field.
+func TurnLT(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLT(FieldTurn, v))
+}
+
+// TurnLTE applies the LTE predicate on the "turn" field.
+func TurnLTE(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldLTE(FieldTurn, v))
+}
+
+// TurnContains applies the Contains predicate on the "turn" field.
+func TurnContains(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContains(FieldTurn, v))
+}
+
+// TurnHasPrefix applies the HasPrefix predicate on the "turn" field.
+func TurnHasPrefix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasPrefix(FieldTurn, v))
+}
+
+// TurnHasSuffix applies the HasSuffix predicate on the "turn" field.
+func TurnHasSuffix(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldHasSuffix(FieldTurn, v))
+}
+
+// TurnEqualFold applies the EqualFold predicate on the "turn" field.
+func TurnEqualFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldEqualFold(FieldTurn, v))
+}
+
+// TurnContainsFold applies the ContainsFold predicate on the "turn" field.
+func TurnContainsFold(v string) predicate.Delivery {
+	return predicate.Delivery(sql.FieldContainsFold(FieldTurn, v))
 }
 
 // And groups predicates with the AND operator between them.

@@ -15,6 +15,8 @@ const (
 	FieldCreatedAt = "created_at"
 	// FieldUpdatedAt holds the string denoting the updated_at field in the database.
 	FieldUpdatedAt = "updated_at"
+	// FieldPartnerID holds the string denoting the partner_id field in the database.
+	FieldPartnerID = "partner_id"
 	// FieldName holds the string denoting the name field in the database.
 	FieldName = "name"
 	// FieldKind holds the string denoting the kind field in the database.
@@ -39,6 +41,16 @@ const (
 	FieldSigning = "signing"
 	// FieldSigningSecrets holds the string denoting the signing_secrets field in the database.
 	FieldSigningSecrets = "signing_secrets"
+	// FieldAuth holds the string denoting the auth field in the database.
+	FieldAuth = "auth"
+	// FieldMaxAge holds the string denoting the max_age field in the database.
+	FieldMaxAge = "max_age"
+	// FieldVerifiedAt holds the string denoting the verified_at field in the database.
+	FieldVerifiedAt = "verified_at"
+	// FieldBacklogChoice holds the string denoting the backlog_choice field in the database.
+	FieldBacklogChoice = "backlog_choice"
+	// FieldBacklogBefore holds the string denoting the backlog_before field in the database.
+	FieldBacklogBefore = "backlog_before"
 	// Table holds the table name of the endpoint in the database.
 	Table = "endpoints"
 )
@@ -48,6 +60,7 @@ var Columns = []string{
 	FieldID,
 	FieldCreatedAt,
 	FieldUpdatedAt,
+	FieldPartnerID,
 	FieldName,
 	FieldKind,
 	FieldURL,
@@ -60,6 +73,11 @@ var Columns = []string{
 	FieldHeaders,
 	FieldSigning,
 	FieldSigningSecrets,
+	FieldAuth,
+	FieldMaxAge,
+	FieldVerifiedAt,
+	FieldBacklogChoice,
+	FieldBacklogBefore,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -71,6 +89,11 @@ func ValidColumn(column string) bool {
 	}
 	return false
 }
+
+var (
+	// DefaultPartnerID holds the default value on creation for the "partner_id" field.
+	DefaultPartnerID string
+)
 
 // OrderOption defines the ordering options for the Endpoint queries.
 type OrderOption func(*sql.Selector)
@@ -88,6 +111,11 @@ func ByCreatedAt(opts ...sql.OrderTermOption) OrderOption {
 // ByUpdatedAt orders the results by the updated_at field.
 func ByUpdatedAt(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldUpdatedAt, opts...).ToFunc()
+}
+
+// ByPartnerID orders the results by the partner_id field.
+func ByPartnerID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPartnerID, opts...).ToFunc()
 }
 
 // ByName orders the results by the name field.
@@ -128,4 +156,24 @@ func ByMaxConcurrency(opts ...sql.OrderTermOption) OrderOption {
 // BySigning orders the results by the signing field.
 func BySigning(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldSigning, opts...).ToFunc()
+}
+
+// ByMaxAge orders the results by the max_age field.
+func ByMaxAge(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldMaxAge, opts...).ToFunc()
+}
+
+// ByVerifiedAt orders the results by the verified_at field.
+func ByVerifiedAt(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldVerifiedAt, opts...).ToFunc()
+}
+
+// ByBacklogChoice orders the results by the backlog_choice field.
+func ByBacklogChoice(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldBacklogChoice, opts...).ToFunc()
+}
+
+// ByBacklogBefore orders the results by the backlog_before field.
+func ByBacklogBefore(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldBacklogBefore, opts...).ToFunc()
 }

@@ -78,6 +78,11 @@ func UpdatedAt(v column.Time) predicate.Endpoint {
 	return predicate.Endpoint(sql.FieldEQ(FieldUpdatedAt, vc))
 }
 
+// PartnerID applies equality check predicate on the "partner_id" field. It's identical to PartnerIDEQ.
+func PartnerID(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldEQ(FieldPartnerID, v))
+}
+
 // Name applies equality check predicate on the "name" field. It's identical to NameEQ.
 func Name(v string) predicate.Endpoint {
 	return predicate.Endpoint(sql.FieldEQ(FieldName, v))
@@ -130,6 +135,35 @@ func Signing(v hub.SigningScheme) predicate.Endpoint {
 // SigningSecrets applies equality check predicate on the "signing_secrets" field. It's identical to SigningSecretsEQ.
 func SigningSecrets(v []byte) predicate.Endpoint {
 	return predicate.Endpoint(sql.FieldEQ(FieldSigningSecrets, v))
+}
+
+// Auth applies equality check predicate on the "auth" field. It's identical to AuthEQ.
+func Auth(v []byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldEQ(FieldAuth, v))
+}
+
+// MaxAge applies equality check predicate on the "max_age" field. It's identical to MaxAgeEQ.
+func MaxAge(v time.Duration) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldMaxAge, vc))
+}
+
+// VerifiedAt applies equality check predicate on the "verified_at" field. It's identical to VerifiedAtEQ.
+func VerifiedAt(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldVerifiedAt, vc))
+}
+
+// BacklogChoice applies equality check predicate on the "backlog_choice" field. It's identical to BacklogChoiceEQ.
+func BacklogChoice(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldBacklogChoice, vc))
+}
+
+// BacklogBefore applies equality check predicate on the "backlog_before" field. It's identical to BacklogBeforeEQ.
+func BacklogBefore(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldBacklogBefore, vc))
 }
 
 // CreatedAtEQ applies the EQ predicate on the "created_at" field.
@@ -238,6 +272,71 @@ func UpdatedAtLT(v column.Time) predicate.Endpoint {
 func UpdatedAtLTE(v column.Time) predicate.Endpoint {
 	vc := int64(v)
 	return predicate.Endpoint(sql.FieldLTE(FieldUpdatedAt, vc))
+}
+
+// PartnerIDEQ applies the EQ predicate on the "partner_id" field.
+func PartnerIDEQ(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldEQ(FieldPartnerID, v))
+}
+
+// PartnerIDNEQ applies the NEQ predicate on the "partner_id" field.
+func PartnerIDNEQ(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNEQ(FieldPartnerID, v))
+}
+
+// PartnerIDIn applies the In predicate on the "partner_id" field.
+func PartnerIDIn(vs ...string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldIn(FieldPartnerID, vs...))
+}
+
+// PartnerIDNotIn applies the NotIn predicate on the "partner_id" field.
+func PartnerIDNotIn(vs ...string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNotIn(FieldPartnerID, vs...))
+}
+
+// PartnerIDGT applies the GT predicate on the "partner_id" field.
+func PartnerIDGT(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldGT(FieldPartnerID, v))
+}
+
+// PartnerIDGTE applies the GTE predicate on the "partner_id" field.
+func PartnerIDGTE(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldGTE(FieldPartnerID, v))
+}
+
+// PartnerIDLT applies the LT predicate on the "partner_id" field.
+func PartnerIDLT(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldLT(FieldPartnerID, v))
+}
+
+// PartnerIDLTE applies the LTE predicate on the "partner_id" field.
+func PartnerIDLTE(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldLTE(FieldPartnerID, v))
+}
+
+// PartnerIDContains applies the Contains predicate on the "partner_id" field.
+func PartnerIDContains(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldContains(FieldPartnerID, v))
+}
+
+// PartnerIDHasPrefix applies the HasPrefix predicate on the "partner_id" field.
+func PartnerIDHasPrefix(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldHasPrefix(FieldPartnerID, v))
+}
+
+// PartnerIDHasSuffix applies the HasSuffix predicate on the "partner_id" field.
+func PartnerIDHasSuffix(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldHasSuffix(FieldPartnerID, v))
+}
+
+// PartnerIDEqualFold applies the EqualFold predicate on the "partner_id" field.
+func PartnerIDEqualFold(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldEqualFold(FieldPartnerID, v))
+}
+
+// PartnerIDContainsFold applies the ContainsFold predicate on the "partner_id" field.
+func PartnerIDContainsFold(v string) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldContainsFold(FieldPartnerID, v))
 }
 
 // NameEQ applies the EQ predicate on the "name" field.
@@ -869,6 +968,342 @@ func SigningSecretsLT(v []byte) predicate.Endpoint {
 // SigningSecretsLTE applies the LTE predicate on the "signing_secrets" field.
 func SigningSecretsLTE(v []byte) predicate.Endpoint {
 	return predicate.Endpoint(sql.FieldLTE(FieldSigningSecrets, v))
+}
+
+// AuthEQ applies the EQ predicate on the "auth" field.
+func AuthEQ(v []byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldEQ(FieldAuth, v))
+}
+
+// AuthNEQ applies the NEQ predicate on the "auth" field.
+func AuthNEQ(v []byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNEQ(FieldAuth, v))
+}
+
+// AuthIn applies the In predicate on the "auth" field.
+func AuthIn(vs ...[]byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldIn(FieldAuth, vs...))
+}
+
+// AuthNotIn applies the NotIn predicate on the "auth" field.
+func AuthNotIn(vs ...[]byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNotIn(FieldAuth, vs...))
+}
+
+// AuthGT applies the GT predicate on the "auth" field.
+func AuthGT(v []byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldGT(FieldAuth, v))
+}
+
+// AuthGTE applies the GTE predicate on the "auth" field.
+func AuthGTE(v []byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldGTE(FieldAuth, v))
+}
+
+// AuthLT applies the LT predicate on the "auth" field.
+func AuthLT(v []byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldLT(FieldAuth, v))
+}
+
+// AuthLTE applies the LTE predicate on the "auth" field.
+func AuthLTE(v []byte) predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldLTE(FieldAuth, v))
+}
+
+// AuthIsNil applies the IsNil predicate on the "auth" field.
+func AuthIsNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldIsNull(FieldAuth))
+}
+
+// AuthNotNil applies the NotNil predicate on the "auth" field.
+func AuthNotNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNotNull(FieldAuth))
+}
+
+// MaxAgeEQ applies the EQ predicate on the "max_age" field.
+func MaxAgeEQ(v time.Duration) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldMaxAge, vc))
+}
+
+// MaxAgeNEQ applies the NEQ predicate on the "max_age" field.
+func MaxAgeNEQ(v time.Duration) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldNEQ(FieldMaxAge, vc))
+}
+
+// MaxAgeIn applies the In predicate on the "max_age" field.
+func MaxAgeIn(vs ...time.Duration) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldIn(FieldMaxAge, v...))
+}
+
+// MaxAgeNotIn applies the NotIn predicate on the "max_age" field.
+func MaxAgeNotIn(vs ...time.Duration) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldNotIn(FieldMaxAge, v...))
+}
+
+// MaxAgeGT applies the GT predicate on the "max_age" field.
+func MaxAgeGT(v time.Duration) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldGT(FieldMaxAge, vc))
+}
+
+// MaxAgeGTE applies the GTE predicate on the "max_age" field.
+func MaxAgeGTE(v time.Duration) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldGTE(FieldMaxAge, vc))
+}
+
+// MaxAgeLT applies the LT predicate on the "max_age" field.
+func MaxAgeLT(v time.Duration) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldLT(FieldMaxAge, vc))
+}
+
+// MaxAgeLTE applies the LTE predicate on the "max_age" field.
+func MaxAgeLTE(v time.Duration) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldLTE(FieldMaxAge, vc))
+}
+
+// MaxAgeIsNil applies the IsNil predicate on the "max_age" field.
+func MaxAgeIsNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldIsNull(FieldMaxAge))
+}
+
+// MaxAgeNotNil applies the NotNil predicate on the "max_age" field.
+func MaxAgeNotNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNotNull(FieldMaxAge))
+}
+
+// VerifiedAtEQ applies the EQ predicate on the "verified_at" field.
+func VerifiedAtEQ(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldVerifiedAt, vc))
+}
+
+// VerifiedAtNEQ applies the NEQ predicate on the "verified_at" field.
+func VerifiedAtNEQ(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldNEQ(FieldVerifiedAt, vc))
+}
+
+// VerifiedAtIn applies the In predicate on the "verified_at" field.
+func VerifiedAtIn(vs ...column.Time) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldIn(FieldVerifiedAt, v...))
+}
+
+// VerifiedAtNotIn applies the NotIn predicate on the "verified_at" field.
+func VerifiedAtNotIn(vs ...column.Time) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldNotIn(FieldVerifiedAt, v...))
+}
+
+// VerifiedAtGT applies the GT predicate on the "verified_at" field.
+func VerifiedAtGT(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldGT(FieldVerifiedAt, vc))
+}
+
+// VerifiedAtGTE applies the GTE predicate on the "verified_at" field.
+func VerifiedAtGTE(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldGTE(FieldVerifiedAt, vc))
+}
+
+// VerifiedAtLT applies the LT predicate on the "verified_at" field.
+func VerifiedAtLT(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldLT(FieldVerifiedAt, vc))
+}
+
+// VerifiedAtLTE applies the LTE predicate on the "verified_at" field.
+func VerifiedAtLTE(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldLTE(FieldVerifiedAt, vc))
+}
+
+// VerifiedAtIsNil applies the IsNil predicate on the "verified_at" field.
+func VerifiedAtIsNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldIsNull(FieldVerifiedAt))
+}
+
+// VerifiedAtNotNil applies the NotNil predicate on the "verified_at" field.
+func VerifiedAtNotNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNotNull(FieldVerifiedAt))
+}
+
+// BacklogChoiceEQ applies the EQ predicate on the "backlog_choice" field.
+func BacklogChoiceEQ(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceNEQ applies the NEQ predicate on the "backlog_choice" field.
+func BacklogChoiceNEQ(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldNEQ(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceIn applies the In predicate on the "backlog_choice" field.
+func BacklogChoiceIn(vs ...hub.BacklogChoice) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldIn(FieldBacklogChoice, v...))
+}
+
+// BacklogChoiceNotIn applies the NotIn predicate on the "backlog_choice" field.
+func BacklogChoiceNotIn(vs ...hub.BacklogChoice) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldNotIn(FieldBacklogChoice, v...))
+}
+
+// BacklogChoiceGT applies the GT predicate on the "backlog_choice" field.
+func BacklogChoiceGT(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldGT(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceGTE applies the GTE predicate on the "backlog_choice" field.
+func BacklogChoiceGTE(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldGTE(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceLT applies the LT predicate on the "backlog_choice" field.
+func BacklogChoiceLT(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldLT(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceLTE applies the LTE predicate on the "backlog_choice" field.
+func BacklogChoiceLTE(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldLTE(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceContains applies the Contains predicate on the "backlog_choice" field.
+func BacklogChoiceContains(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldContains(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceHasPrefix applies the HasPrefix predicate on the "backlog_choice" field.
+func BacklogChoiceHasPrefix(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldHasPrefix(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceHasSuffix applies the HasSuffix predicate on the "backlog_choice" field.
+func BacklogChoiceHasSuffix(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldHasSuffix(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceIsNil applies the IsNil predicate on the "backlog_choice" field.
+func BacklogChoiceIsNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldIsNull(FieldBacklogChoice))
+}
+
+// BacklogChoiceNotNil applies the NotNil predicate on the "backlog_choice" field.
+func BacklogChoiceNotNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNotNull(FieldBacklogChoice))
+}
+
+// BacklogChoiceEqualFold applies the EqualFold predicate on the "backlog_choice" field.
+func BacklogChoiceEqualFold(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldEqualFold(FieldBacklogChoice, vc))
+}
+
+// BacklogChoiceContainsFold applies the ContainsFold predicate on the "backlog_choice" field.
+func BacklogChoiceContainsFold(v hub.BacklogChoice) predicate.Endpoint {
+	vc := string(v)
+	return predicate.Endpoint(sql.FieldContainsFold(FieldBacklogChoice, vc))
+}
+
+// BacklogBeforeEQ applies the EQ predicate on the "backlog_before" field.
+func BacklogBeforeEQ(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldEQ(FieldBacklogBefore, vc))
+}
+
+// BacklogBeforeNEQ applies the NEQ predicate on the "backlog_before" field.
+func BacklogBeforeNEQ(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldNEQ(FieldBacklogBefore, vc))
+}
+
+// BacklogBeforeIn applies the In predicate on the "backlog_before" field.
+func BacklogBeforeIn(vs ...column.Time) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldIn(FieldBacklogBefore, v...))
+}
+
+// BacklogBeforeNotIn applies the NotIn predicate on the "backlog_before" field.
+func BacklogBeforeNotIn(vs ...column.Time) predicate.Endpoint {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Endpoint(sql.FieldNotIn(FieldBacklogBefore, v...))
+}
+
+// BacklogBeforeGT applies the GT predicate on the "backlog_before" field.
+func BacklogBeforeGT(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldGT(FieldBacklogBefore, vc))
+}
+
+// BacklogBeforeGTE applies the GTE predicate on the "backlog_before" field.
+func BacklogBeforeGTE(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldGTE(FieldBacklogBefore, vc))
+}
+
+// BacklogBeforeLT applies the LT predicate on the "backlog_before" field.
+func BacklogBeforeLT(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldLT(FieldBacklogBefore, vc))
+}
+
+// BacklogBeforeLTE applies the LTE predicate on the "backlog_before" field.
+func BacklogBeforeLTE(v column.Time) predicate.Endpoint {
+	vc := int64(v)
+	return predicate.Endpoint(sql.FieldLTE(FieldBacklogBefore, vc))
+}
+
+// BacklogBeforeIsNil applies the IsNil predicate on the "backlog_before" field.
+func BacklogBeforeIsNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldIsNull(FieldBacklogBefore))
+}
+
+// BacklogBeforeNotNil applies the NotNil predicate on the "backlog_before" field.
+func BacklogBeforeNotNil() predicate.Endpoint {
+	return predicate.Endpoint(sql.FieldNotNull(FieldBacklogBefore))
 }
 
 // And groups predicates with the AND operator between them.

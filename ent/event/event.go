@@ -15,6 +15,8 @@ const (
 	FieldSequence = "sequence"
 	// FieldSourceID holds the string denoting the source_id field in the database.
 	FieldSourceID = "source_id"
+	// FieldPartnerID holds the string denoting the partner_id field in the database.
+	FieldPartnerID = "partner_id"
 	// FieldType holds the string denoting the type field in the database.
 	FieldType = "type"
 	// FieldDedupeKey holds the string denoting the dedupe_key field in the database.
@@ -31,6 +33,10 @@ const (
 	FieldDuplicateCount = "duplicate_count"
 	// FieldLastDuplicateAt holds the string denoting the last_duplicate_at field in the database.
 	FieldLastDuplicateAt = "last_duplicate_at"
+	// FieldRecovered holds the string denoting the recovered field in the database.
+	FieldRecovered = "recovered"
+	// FieldOutOfOrder holds the string denoting the out_of_order field in the database.
+	FieldOutOfOrder = "out_of_order"
 	// FieldHeaders holds the string denoting the headers field in the database.
 	FieldHeaders = "headers"
 	// FieldQuery holds the string denoting the query field in the database.
@@ -46,6 +52,7 @@ var Columns = []string{
 	FieldID,
 	FieldSequence,
 	FieldSourceID,
+	FieldPartnerID,
 	FieldType,
 	FieldDedupeKey,
 	FieldOrderingKey,
@@ -54,6 +61,8 @@ var Columns = []string{
 	FieldContentType,
 	FieldDuplicateCount,
 	FieldLastDuplicateAt,
+	FieldRecovered,
+	FieldOutOfOrder,
 	FieldHeaders,
 	FieldQuery,
 	FieldBody,
@@ -68,6 +77,15 @@ func ValidColumn(column string) bool {
 	}
 	return false
 }
+
+var (
+	// DefaultPartnerID holds the default value on creation for the "partner_id" field.
+	DefaultPartnerID string
+	// DefaultRecovered holds the default value on creation for the "recovered" field.
+	DefaultRecovered bool
+	// DefaultOutOfOrder holds the default value on creation for the "out_of_order" field.
+	DefaultOutOfOrder bool
+)
 
 // OrderOption defines the ordering options for the Event queries.
 type OrderOption func(*sql.Selector)
@@ -85,6 +103,11 @@ func BySequence(opts ...sql.OrderTermOption) OrderOption {
 // BySourceID orders the results by the source_id field.
 func BySourceID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldSourceID, opts...).ToFunc()
+}
+
+// ByPartnerID orders the results by the partner_id field.
+func ByPartnerID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPartnerID, opts...).ToFunc()
 }
 
 // ByType orders the results by the type field.
@@ -125,4 +148,14 @@ func ByDuplicateCount(opts ...sql.OrderTermOption) OrderOption {
 // ByLastDuplicateAt orders the results by the last_duplicate_at field.
 func ByLastDuplicateAt(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldLastDuplicateAt, opts...).ToFunc()
+}
+
+// ByRecovered orders the results by the recovered field.
+func ByRecovered(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldRecovered, opts...).ToFunc()
+}
+
+// ByOutOfOrder orders the results by the out_of_order field.
+func ByOutOfOrder(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldOutOfOrder, opts...).ToFunc()
 }

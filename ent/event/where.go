@@ -73,6 +73,11 @@ func SourceID(v string) predicate.Event {
 	return predicate.Event(sql.FieldEQ(FieldSourceID, v))
 }
 
+// PartnerID applies equality check predicate on the "partner_id" field. It's identical to PartnerIDEQ.
+func PartnerID(v string) predicate.Event {
+	return predicate.Event(sql.FieldEQ(FieldPartnerID, v))
+}
+
 // Type applies equality check predicate on the "type" field. It's identical to TypeEQ.
 func Type(v string) predicate.Event {
 	return predicate.Event(sql.FieldEQ(FieldType, v))
@@ -114,6 +119,16 @@ func DuplicateCount(v int) predicate.Event {
 func LastDuplicateAt(v column.Time) predicate.Event {
 	vc := int64(v)
 	return predicate.Event(sql.FieldEQ(FieldLastDuplicateAt, vc))
+}
+
+// Recovered applies equality check predicate on the "recovered" field. It's identical to RecoveredEQ.
+func Recovered(v bool) predicate.Event {
+	return predicate.Event(sql.FieldEQ(FieldRecovered, v))
+}
+
+// OutOfOrder applies equality check predicate on the "out_of_order" field. It's identical to OutOfOrderEQ.
+func OutOfOrder(v bool) predicate.Event {
+	return predicate.Event(sql.FieldEQ(FieldOutOfOrder, v))
 }
 
 // Headers applies equality check predicate on the "headers" field. It's identical to HeadersEQ.
@@ -234,6 +249,71 @@ func SourceIDEqualFold(v string) predicate.Event {
 // SourceIDContainsFold applies the ContainsFold predicate on the "source_id" field.
 func SourceIDContainsFold(v string) predicate.Event {
 	return predicate.Event(sql.FieldContainsFold(FieldSourceID, v))
+}
+
+// PartnerIDEQ applies the EQ predicate on the "partner_id" field.
+func PartnerIDEQ(v string) predicate.Event {
+	return predicate.Event(sql.FieldEQ(FieldPartnerID, v))
+}
+
+// PartnerIDNEQ applies the NEQ predicate on the "partner_id" field.
+func PartnerIDNEQ(v string) predicate.Event {
+	return predicate.Event(sql.FieldNEQ(FieldPartnerID, v))
+}
+
+// PartnerIDIn applies the In predicate on the "partner_id" field.
+func PartnerIDIn(vs ...string) predicate.Event {
+	return predicate.Event(sql.FieldIn(FieldPartnerID, vs...))
+}
+
+// PartnerIDNotIn applies the NotIn predicate on the "partner_id" field.
+func PartnerIDNotIn(vs ...string) predicate.Event {
+	return predicate.Event(sql.FieldNotIn(FieldPartnerID, vs...))
+}
+
+// PartnerIDGT applies the GT predicate on the "partner_id" field.
+func PartnerIDGT(v string) predicate.Event {
+	return predicate.Event(sql.FieldGT(FieldPartnerID, v))
+}
+
+// PartnerIDGTE applies the GTE predicate on the "partner_id" field.
+func PartnerIDGTE(v string) predicate.Event {
+	return predicate.Event(sql.FieldGTE(FieldPartnerID, v))
+}
+
+// PartnerIDLT applies the LT predicate on the "partner_id" field.
+func PartnerIDLT(v string) predicate.Event {
+	return predicate.Event(sql.FieldLT(FieldPartnerID, v))
+}
+
+// PartnerIDLTE applies the LTE predicate on the "partner_id" field.
+func PartnerIDLTE(v string) predicate.Event {
+	return predicate.Event(sql.FieldLTE(FieldPartnerID, v))
+}
+
+// PartnerIDContains applies the Contains predicate on the "partner_id" field.
+func PartnerIDContains(v string) predicate.Event {
+	return predicate.Event(sql.FieldContains(FieldPartnerID, v))
+}
+
+// PartnerIDHasPrefix applies the HasPrefix predicate on the "partner_id" field.
+func PartnerIDHasPrefix(v string) predicate.Event {
+	return predicate.Event(sql.FieldHasPrefix(FieldPartnerID, v))
+}
+
+// PartnerIDHasSuffix applies the HasSuffix predicate on the "partner_id" field.
+func PartnerIDHasSuffix(v string) predicate.Event {
+	return predicate.Event(sql.FieldHasSuffix(FieldPartnerID, v))
+}
+
+// PartnerIDEqualFold applies the EqualFold predicate on the "partner_id" field.
+func PartnerIDEqualFold(v string) predicate.Event {
+	return predicate.Event(sql.FieldEqualFold(FieldPartnerID, v))
+}
+
+// PartnerIDContainsFold applies the ContainsFold predicate on the "partner_id" field.
+func PartnerIDContainsFold(v string) predicate.Event {
+	return predicate.Event(sql.FieldContainsFold(FieldPartnerID, v))
 }
 
 // TypeEQ applies the EQ predicate on the "type" field.
@@ -696,6 +776,26 @@ func LastDuplicateAtLT(v column.Time) predicate.Event {
 func LastDuplicateAtLTE(v column.Time) predicate.Event {
 	vc := int64(v)
 	return predicate.Event(sql.FieldLTE(FieldLastDuplicateAt, vc))
+}
+
+// RecoveredEQ applies the EQ predicate on the "recovered" field.
+func RecoveredEQ(v bool) predicate.Event {
+	return predicate.Event(sql.FieldEQ(FieldRecovered, v))
+}
+
+// RecoveredNEQ applies the NEQ predicate on the "recovered" field.
+func RecoveredNEQ(v bool) predicate.Event {
+	return predicate.Event(sql.FieldNEQ(FieldRecovered, v))
+}
+
+// OutOfOrderEQ applies the EQ predicate on the "out_of_order" field.
+func OutOfOrderEQ(v bool) predicate.Event {
+	return predicate.Event(sql.FieldEQ(FieldOutOfOrder, v))
+}
+
+// OutOfOrderNEQ applies the NEQ predicate on the "out_of_order" field.
+func OutOfOrderNEQ(v bool) predicate.Event {
+	return predicate.Event(sql.FieldNEQ(FieldOutOfOrder, v))
 }
 
 // HeadersEQ applies the EQ predicate on the "headers" field.

@@ -21,6 +21,18 @@ func (f APIKeyFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, erro
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.APIKeyMutation", m)
 }
 
+// The AnnouncementFunc type is an adapter to allow the use of ordinary
+// function as Announcement mutator.
+type AnnouncementFunc func(context.Context, *ent.AnnouncementMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f AnnouncementFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.AnnouncementMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.AnnouncementMutation", m)
+}
+
 // The AttemptFunc type is an adapter to allow the use of ordinary
 // function as Attempt mutator.
 type AttemptFunc func(context.Context, *ent.AttemptMutation) (ent.Value, error)
@@ -55,6 +67,42 @@ func (f DeliveryFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, er
 		return f(ctx, mv)
 	}
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.DeliveryMutation", m)
+}
+
+// The DeliveryBodyFunc type is an adapter to allow the use of ordinary
+// function as DeliveryBody mutator.
+type DeliveryBodyFunc func(context.Context, *ent.DeliveryBodyMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f DeliveryBodyFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.DeliveryBodyMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.DeliveryBodyMutation", m)
+}
+
+// The DeliveryChangeFunc type is an adapter to allow the use of ordinary
+// function as DeliveryChange mutator.
+type DeliveryChangeFunc func(context.Context, *ent.DeliveryChangeMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f DeliveryChangeFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.DeliveryChangeMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.DeliveryChangeMutation", m)
+}
+
+// The DocumentFunc type is an adapter to allow the use of ordinary
+// function as Document mutator.
+type DocumentFunc func(context.Context, *ent.DocumentMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f DocumentFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.DocumentMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.DocumentMutation", m)
 }
 
 // The EndpointFunc type is an adapter to allow the use of ordinary
@@ -93,6 +141,42 @@ func (f EventFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.EventMutation", m)
 }
 
+// The EventTypeFunc type is an adapter to allow the use of ordinary
+// function as EventType mutator.
+type EventTypeFunc func(context.Context, *ent.EventTypeMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f EventTypeFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.EventTypeMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.EventTypeMutation", m)
+}
+
+// The FetchFunc type is an adapter to allow the use of ordinary
+// function as Fetch mutator.
+type FetchFunc func(context.Context, *ent.FetchMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f FetchFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.FetchMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.FetchMutation", m)
+}
+
+// The LearnHeadFunc type is an adapter to allow the use of ordinary
+// function as LearnHead mutator.
+type LearnHeadFunc func(context.Context, *ent.LearnHeadMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f LearnHeadFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.LearnHeadMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.LearnHeadMutation", m)
+}
+
 // The LogHeadFunc type is an adapter to allow the use of ordinary
 // function as LogHead mutator.
 type LogHeadFunc func(context.Context, *ent.LogHeadMutation) (ent.Value, error)
@@ -103,6 +187,42 @@ func (f LogHeadFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, err
 		return f(ctx, mv)
 	}
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.LogHeadMutation", m)
+}
+
+// The OrderingMarkFunc type is an adapter to allow the use of ordinary
+// function as OrderingMark mutator.
+type OrderingMarkFunc func(context.Context, *ent.OrderingMarkMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f OrderingMarkFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.OrderingMarkMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.OrderingMarkMutation", m)
+}
+
+// The PartnerFunc type is an adapter to allow the use of ordinary
+// function as Partner mutator.
+type PartnerFunc func(context.Context, *ent.PartnerMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f PartnerFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.PartnerMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.PartnerMutation", m)
+}
+
+// The PeerFunc type is an adapter to allow the use of ordinary
+// function as Peer mutator.
+type PeerFunc func(context.Context, *ent.PeerMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f PeerFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.PeerMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.PeerMutation", m)
 }
 
 // The RejectionFunc type is an adapter to allow the use of ordinary
@@ -117,6 +237,54 @@ func (f RejectionFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, e
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.RejectionMutation", m)
 }
 
+// The ReplayFunc type is an adapter to allow the use of ordinary
+// function as Replay mutator.
+type ReplayFunc func(context.Context, *ent.ReplayMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f ReplayFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.ReplayMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.ReplayMutation", m)
+}
+
+// The ReplayItemFunc type is an adapter to allow the use of ordinary
+// function as ReplayItem mutator.
+type ReplayItemFunc func(context.Context, *ent.ReplayItemMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f ReplayItemFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.ReplayItemMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.ReplayItemMutation", m)
+}
+
+// The RollupFunc type is an adapter to allow the use of ordinary
+// function as Rollup mutator.
+type RollupFunc func(context.Context, *ent.RollupMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f RollupFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.RollupMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.RollupMutation", m)
+}
+
+// The SightingFunc type is an adapter to allow the use of ordinary
+// function as Sighting mutator.
+type SightingFunc func(context.Context, *ent.SightingMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f SightingFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.SightingMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.SightingMutation", m)
+}
+
 // The SourceFunc type is an adapter to allow the use of ordinary
 // function as Source mutator.
 type SourceFunc func(context.Context, *ent.SourceMutation) (ent.Value, error)
@@ -129,6 +297,18 @@ func (f SourceFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, erro
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.SourceMutation", m)
 }
 
+// The SourceClockFunc type is an adapter to allow the use of ordinary
+// function as SourceClock mutator.
+type SourceClockFunc func(context.Context, *ent.SourceClockMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f SourceClockFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.SourceClockMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.SourceClockMutation", m)
+}
+
 // The SubscriptionFunc type is an adapter to allow the use of ordinary
 // function as Subscription mutator.
 type SubscriptionFunc func(context.Context, *ent.SubscriptionMutation) (ent.Value, error)
@@ -139,6 +319,30 @@ func (f SubscriptionFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value
 		return f(ctx, mv)
 	}
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.SubscriptionMutation", m)
+}
+
+// The SubscriptionRevisionFunc type is an adapter to allow the use of ordinary
+// function as SubscriptionRevision mutator.
+type SubscriptionRevisionFunc func(context.Context, *ent.SubscriptionRevisionMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f SubscriptionRevisionFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.SubscriptionRevisionMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.SubscriptionRevisionMutation", m)
+}
+
+// The WatchFunc type is an adapter to allow the use of ordinary
+// function as Watch mutator.
+type WatchFunc func(context.Context, *ent.WatchMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f WatchFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.WatchMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.WatchMutation", m)
 }
 
 // Condition is a hook condition function.

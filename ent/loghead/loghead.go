@@ -13,6 +13,8 @@ const (
 	FieldID = "id"
 	// FieldSequence holds the string denoting the sequence field in the database.
 	FieldSequence = "sequence"
+	// FieldChangeSequence holds the string denoting the change_sequence field in the database.
+	FieldChangeSequence = "change_sequence"
 	// FieldConfigRevision holds the string denoting the config_revision field in the database.
 	FieldConfigRevision = "config_revision"
 	// FieldEpoch holds the string denoting the epoch field in the database.
@@ -25,6 +27,7 @@ const (
 var Columns = []string{
 	FieldID,
 	FieldSequence,
+	FieldChangeSequence,
 	FieldConfigRevision,
 	FieldEpoch,
 }
@@ -50,6 +53,11 @@ func ByID(opts ...sql.OrderTermOption) OrderOption {
 // BySequence orders the results by the sequence field.
 func BySequence(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldSequence, opts...).ToFunc()
+}
+
+// ByChangeSequence orders the results by the change_sequence field.
+func ByChangeSequence(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldChangeSequence, opts...).ToFunc()
 }
 
 // ByConfigRevision orders the results by the config_revision field.

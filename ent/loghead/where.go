@@ -57,6 +57,11 @@ func Sequence(v int64) predicate.LogHead {
 	return predicate.LogHead(sql.FieldEQ(FieldSequence, v))
 }
 
+// ChangeSequence applies equality check predicate on the "change_sequence" field. It's identical to ChangeSequenceEQ.
+func ChangeSequence(v int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldEQ(FieldChangeSequence, v))
+}
+
 // ConfigRevision applies equality check predicate on the "config_revision" field. It's identical to ConfigRevisionEQ.
 func ConfigRevision(v int64) predicate.LogHead {
 	return predicate.LogHead(sql.FieldEQ(FieldConfigRevision, v))
@@ -105,6 +110,46 @@ func SequenceLT(v int64) predicate.LogHead {
 // SequenceLTE applies the LTE predicate on the "sequence" field.
 func SequenceLTE(v int64) predicate.LogHead {
 	return predicate.LogHead(sql.FieldLTE(FieldSequence, v))
+}
+
+// ChangeSequenceEQ applies the EQ predicate on the "change_sequence" field.
+func ChangeSequenceEQ(v int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldEQ(FieldChangeSequence, v))
+}
+
+// ChangeSequenceNEQ applies the NEQ predicate on the "change_sequence" field.
+func ChangeSequenceNEQ(v int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldNEQ(FieldChangeSequence, v))
+}
+
+// ChangeSequenceIn applies the In predicate on the "change_sequence" field.
+func ChangeSequenceIn(vs ...int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldIn(FieldChangeSequence, vs...))
+}
+
+// ChangeSequenceNotIn applies the NotIn predicate on the "change_sequence" field.
+func ChangeSequenceNotIn(vs ...int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldNotIn(FieldChangeSequence, vs...))
+}
+
+// ChangeSequenceGT applies the GT predicate on the "change_sequence" field.
+func ChangeSequenceGT(v int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldGT(FieldChangeSequence, v))
+}
+
+// ChangeSequenceGTE applies the GTE predicate on the "change_sequence" field.
+func ChangeSequenceGTE(v int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldGTE(FieldChangeSequence, v))
+}
+
+// ChangeSequenceLT applies the LT predicate on the "change_sequence" field.
+func ChangeSequenceLT(v int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldLT(FieldChangeSequence, v))
+}
+
+// ChangeSequenceLTE applies the LTE predicate on the "change_sequence" field.
+func ChangeSequenceLTE(v int64) predicate.LogHead {
+	return predicate.LogHead(sql.FieldLTE(FieldChangeSequence, v))
 }
 
 // ConfigRevisionEQ applies the EQ predicate on the "config_revision" field.

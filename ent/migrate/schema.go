@@ -14,6 +14,7 @@ var (
 		{Name: "id", Type: field.TypeString},
 		{Name: "name", Type: field.TypeString},
 		{Name: "role", Type: field.TypeString},
+		{Name: "partner_id", Type: field.TypeString, Default: ""},
 		{Name: "scopes", Type: field.TypeJSON},
 		{Name: "prefix", Type: field.TypeString},
 		{Name: "hash", Type: field.TypeBytes},
@@ -27,6 +28,20 @@ var (
 		Name:       "api_keys",
 		Columns:    APIKeysColumns,
 		PrimaryKey: []*schema.Column{APIKeysColumns[0]},
+	}
+	// AnnouncementsColumns holds the columns for the "announcements" table.
+	AnnouncementsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "type", Type: field.TypeString},
+		{Name: "partner_id", Type: field.TypeString},
+		{Name: "occurred_at", Type: field.TypeInt64},
+		{Name: "body", Type: field.TypeBytes},
+	}
+	// AnnouncementsTable holds the schema information for the "announcements" table.
+	AnnouncementsTable = &schema.Table{
+		Name:       "announcements",
+		Columns:    AnnouncementsColumns,
+		PrimaryKey: []*schema.Column{AnnouncementsColumns[0]},
 	}
 	// AttemptsColumns holds the columns for the "attempts" table.
 	AttemptsColumns = []*schema.Column{
@@ -42,6 +57,8 @@ var (
 		{Name: "request_headers", Type: field.TypeBytes},
 		{Name: "response_headers", Type: field.TypeBytes},
 		{Name: "response_body", Type: field.TypeBytes},
+		{Name: "endpoint_id", Type: field.TypeString, Nullable: true},
+		{Name: "request_body", Type: field.TypeBytes, Nullable: true},
 	}
 	// AttemptsTable holds the schema information for the "attempts" table.
 	AttemptsTable = &schema.Table{
@@ -75,6 +92,7 @@ var (
 		{Name: "event_id", Type: field.TypeString},
 		{Name: "subscription_id", Type: field.TypeString},
 		{Name: "endpoint_id", Type: field.TypeString},
+		{Name: "partner_id", Type: field.TypeString, Default: ""},
 		{Name: "status", Type: field.TypeString},
 		{Name: "reason", Type: field.TypeString},
 		{Name: "attempt_count", Type: field.TypeInt},
@@ -84,6 +102,12 @@ var (
 		{Name: "lease_token", Type: field.TypeString},
 		{Name: "created_at", Type: field.TypeInt64},
 		{Name: "completed_at", Type: field.TypeInt64},
+		{Name: "body_form", Type: field.TypeString, Default: "RECEIVED"},
+		{Name: "replay_id", Type: field.TypeString, Default: ""},
+		{Name: "line", Type: field.TypeString, Default: ""},
+		{Name: "mark", Type: field.TypeString, Default: ""},
+		{Name: "place", Type: field.TypeInt64, Default: 0},
+		{Name: "turn", Type: field.TypeString, Default: ""},
 	}
 	// DeliveriesTable holds the schema information for the "deliveries" table.
 	DeliveriesTable = &schema.Table{
@@ -94,15 +118,31 @@ var (
 			{
 				Name:    "delivery_pending",
 				Unique:  false,
-				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[2], DeliveriesColumns[9]},
+				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[2], DeliveriesColumns[10]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "status = 'PENDING'",
 				},
 			},
 			{
+				Name:    "delivery_replaying",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[2], DeliveriesColumns[10]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status = 'PENDING' AND replay_id <> ''",
+				},
+			},
+			{
+				Name:    "delivery_of_replay",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[15], DeliveriesColumns[5]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "replay_id <> ''",
+				},
+			},
+			{
 				Name:    "delivery_undelivered",
 				Unique:  false,
-				Columns: []*schema.Column{DeliveriesColumns[4], DeliveriesColumns[0]},
+				Columns: []*schema.Column{DeliveriesColumns[5], DeliveriesColumns[0]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "status <> 'DELIVERED'",
 				},
@@ -110,7 +150,7 @@ var (
 			{
 				Name:    "delivery_dead_of_endpoint",
 				Unique:  false,
-				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[4], DeliveriesColumns[0]},
+				Columns: []*schema.Column{DeliveriesColumns[3], DeliveriesColumns[5], DeliveriesColumns[0]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "status IN ('DEAD', 'CANCELED')",
 				},
@@ -118,9 +158,41 @@ var (
 			{
 				Name:    "delivery_dead_of_subscription",
 				Unique:  false,
-				Columns: []*schema.Column{DeliveriesColumns[2], DeliveriesColumns[4], DeliveriesColumns[0]},
+				Columns: []*schema.Column{DeliveriesColumns[2], DeliveriesColumns[5], DeliveriesColumns[0]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "status IN ('DEAD', 'CANCELED')",
+				},
+			},
+			{
+				Name:    "delivery_held",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[2]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status = 'PENDING' AND reason <> ''",
+				},
+			},
+			{
+				Name:    "delivery_line",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[16], DeliveriesColumns[19], DeliveriesColumns[18], DeliveriesColumns[0]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "turn <> ''",
+				},
+			},
+			{
+				Name:    "delivery_parked",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[2]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status = 'DEAD' AND turn <> ''",
+				},
+			},
+			{
+				Name:    "delivery_mark",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[17], DeliveriesColumns[18]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status = 'PENDING' AND mark <> ''",
 				},
 			},
 			{
@@ -138,13 +210,65 @@ var (
 				Unique:  false,
 				Columns: []*schema.Column{DeliveriesColumns[2], DeliveriesColumns[0]},
 			},
+			{
+				Name:    "delivery_partner_id_id",
+				Unique:  false,
+				Columns: []*schema.Column{DeliveriesColumns[4], DeliveriesColumns[0]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "partner_id <> ''",
+				},
+			},
 		},
+	}
+	// DeliveryBodiesColumns holds the columns for the "delivery_bodies" table.
+	DeliveryBodiesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "content_type", Type: field.TypeString},
+		{Name: "body", Type: field.TypeBytes},
+	}
+	// DeliveryBodiesTable holds the schema information for the "delivery_bodies" table.
+	DeliveryBodiesTable = &schema.Table{
+		Name:       "delivery_bodies",
+		Columns:    DeliveryBodiesColumns,
+		PrimaryKey: []*schema.Column{DeliveryBodiesColumns[0]},
+	}
+	// DeliveryChangesColumns holds the columns for the "delivery_changes" table.
+	DeliveryChangesColumns = []*schema.Column{
+		{Name: "sequence", Type: field.TypeInt64},
+		{Name: "delivery_id", Type: field.TypeString},
+		{Name: "status", Type: field.TypeString},
+		{Name: "reason", Type: field.TypeString},
+		{Name: "attempt_count", Type: field.TypeInt},
+		{Name: "next_attempt_at", Type: field.TypeInt64},
+		{Name: "completed_at", Type: field.TypeInt64},
+		{Name: "changed_at", Type: field.TypeInt64},
+	}
+	// DeliveryChangesTable holds the schema information for the "delivery_changes" table.
+	DeliveryChangesTable = &schema.Table{
+		Name:       "delivery_changes",
+		Columns:    DeliveryChangesColumns,
+		PrimaryKey: []*schema.Column{DeliveryChangesColumns[0]},
+	}
+	// DocumentsColumns holds the columns for the "documents" table.
+	DocumentsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "name", Type: field.TypeString, Unique: true},
+		{Name: "hash", Type: field.TypeString},
+		{Name: "text", Type: field.TypeString},
+		{Name: "created_at", Type: field.TypeInt64},
+	}
+	// DocumentsTable holds the schema information for the "documents" table.
+	DocumentsTable = &schema.Table{
+		Name:       "documents",
+		Columns:    DocumentsColumns,
+		PrimaryKey: []*schema.Column{DocumentsColumns[0]},
 	}
 	// EndpointsColumns holds the columns for the "endpoints" table.
 	EndpointsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeString},
 		{Name: "created_at", Type: field.TypeInt64},
 		{Name: "updated_at", Type: field.TypeInt64},
+		{Name: "partner_id", Type: field.TypeString, Default: ""},
 		{Name: "name", Type: field.TypeString},
 		{Name: "kind", Type: field.TypeString},
 		{Name: "url", Type: field.TypeString},
@@ -157,6 +281,11 @@ var (
 		{Name: "headers", Type: field.TypeBytes},
 		{Name: "signing", Type: field.TypeString},
 		{Name: "signing_secrets", Type: field.TypeBytes},
+		{Name: "auth", Type: field.TypeBytes, Nullable: true},
+		{Name: "max_age", Type: field.TypeInt64, Nullable: true},
+		{Name: "verified_at", Type: field.TypeInt64, Nullable: true},
+		{Name: "backlog_choice", Type: field.TypeString, Nullable: true},
+		{Name: "backlog_before", Type: field.TypeInt64, Nullable: true},
 	}
 	// EndpointsTable holds the schema information for the "endpoints" table.
 	EndpointsTable = &schema.Table{
@@ -187,6 +316,7 @@ var (
 		{Name: "id", Type: field.TypeString},
 		{Name: "sequence", Type: field.TypeInt64, Unique: true},
 		{Name: "source_id", Type: field.TypeString},
+		{Name: "partner_id", Type: field.TypeString, Default: ""},
 		{Name: "type", Type: field.TypeString},
 		{Name: "dedupe_key", Type: field.TypeString},
 		{Name: "ordering_key", Type: field.TypeString},
@@ -195,6 +325,8 @@ var (
 		{Name: "content_type", Type: field.TypeString},
 		{Name: "duplicate_count", Type: field.TypeInt},
 		{Name: "last_duplicate_at", Type: field.TypeInt64},
+		{Name: "recovered", Type: field.TypeBool, Default: false},
+		{Name: "out_of_order", Type: field.TypeBool, Default: false},
 		{Name: "headers", Type: field.TypeBytes},
 		{Name: "query", Type: field.TypeBytes},
 		{Name: "body", Type: field.TypeBytes},
@@ -213,17 +345,25 @@ var (
 			{
 				Name:    "event_type_sequence",
 				Unique:  false,
-				Columns: []*schema.Column{EventsColumns[3], EventsColumns[1]},
+				Columns: []*schema.Column{EventsColumns[4], EventsColumns[1]},
 			},
 			{
 				Name:    "event_received_at",
 				Unique:  false,
-				Columns: []*schema.Column{EventsColumns[7]},
+				Columns: []*schema.Column{EventsColumns[8]},
+			},
+			{
+				Name:    "event_partner_id_sequence",
+				Unique:  false,
+				Columns: []*schema.Column{EventsColumns[3], EventsColumns[1]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "partner_id <> ''",
+				},
 			},
 			{
 				Name:    "event_dedupe_key",
 				Unique:  false,
-				Columns: []*schema.Column{EventsColumns[4]},
+				Columns: []*schema.Column{EventsColumns[5]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "dedupe_key <> ''",
 				},
@@ -231,17 +371,71 @@ var (
 			{
 				Name:    "event_ordering_key_sequence",
 				Unique:  false,
-				Columns: []*schema.Column{EventsColumns[5], EventsColumns[1]},
+				Columns: []*schema.Column{EventsColumns[6], EventsColumns[1]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "ordering_key <> ''",
 				},
 			},
 		},
 	}
+	// EventTypesColumns holds the columns for the "event_types" table.
+	EventTypesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "name", Type: field.TypeString, Unique: true},
+		{Name: "description", Type: field.TypeString},
+		{Name: "schema", Type: field.TypeBytes},
+		{Name: "example", Type: field.TypeBytes},
+		{Name: "described", Type: field.TypeBool},
+		{Name: "common", Type: field.TypeBool},
+		{Name: "created_at", Type: field.TypeInt64},
+		{Name: "updated_at", Type: field.TypeInt64},
+	}
+	// EventTypesTable holds the schema information for the "event_types" table.
+	EventTypesTable = &schema.Table{
+		Name:       "event_types",
+		Columns:    EventTypesColumns,
+		PrimaryKey: []*schema.Column{EventTypesColumns[0]},
+	}
+	// FetchesColumns holds the columns for the "fetches" table.
+	FetchesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "progress", Type: field.TypeBytes},
+		{Name: "last_at", Type: field.TypeInt64},
+		{Name: "next_at", Type: field.TypeInt64},
+		{Name: "error", Type: field.TypeString},
+		{Name: "fetched_count", Type: field.TypeInt},
+		{Name: "recovered_count", Type: field.TypeInt},
+		{Name: "told_count", Type: field.TypeInt, Default: "0"},
+		{Name: "asked_at", Type: field.TypeInt64},
+		{Name: "lease_token", Type: field.TypeString},
+		{Name: "lease_until", Type: field.TypeInt64},
+	}
+	// FetchesTable holds the schema information for the "fetches" table.
+	FetchesTable = &schema.Table{
+		Name:       "fetches",
+		Columns:    FetchesColumns,
+		PrimaryKey: []*schema.Column{FetchesColumns[0]},
+	}
+	// LearnHeadColumns holds the columns for the "learn_head" table.
+	LearnHeadColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt64, Increment: true},
+		{Name: "position", Type: field.TypeInt64},
+		{Name: "captured_at", Type: field.TypeInt64},
+		{Name: "watched_at", Type: field.TypeInt64},
+		{Name: "lease_token", Type: field.TypeString},
+		{Name: "lease_until", Type: field.TypeInt64},
+	}
+	// LearnHeadTable holds the schema information for the "learn_head" table.
+	LearnHeadTable = &schema.Table{
+		Name:       "learn_head",
+		Columns:    LearnHeadColumns,
+		PrimaryKey: []*schema.Column{LearnHeadColumns[0]},
+	}
 	// LogHeadColumns holds the columns for the "log_head" table.
 	LogHeadColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeInt64, Increment: true},
 		{Name: "sequence", Type: field.TypeInt64},
+		{Name: "change_sequence", Type: field.TypeInt64, Default: "0"},
 		{Name: "config_revision", Type: field.TypeInt64},
 		{Name: "epoch", Type: field.TypeString},
 	}
@@ -250,6 +444,54 @@ var (
 		Name:       "log_head",
 		Columns:    LogHeadColumns,
 		PrimaryKey: []*schema.Column{LogHeadColumns[0]},
+	}
+	// OrderingMarksColumns holds the columns for the "ordering_marks" table.
+	OrderingMarksColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "subscription_id", Type: field.TypeString},
+		{Name: "occurred_at", Type: field.TypeInt64},
+		{Name: "sequence", Type: field.TypeInt64},
+		{Name: "delivery_id", Type: field.TypeString},
+	}
+	// OrderingMarksTable holds the schema information for the "ordering_marks" table.
+	OrderingMarksTable = &schema.Table{
+		Name:       "ordering_marks",
+		Columns:    OrderingMarksColumns,
+		PrimaryKey: []*schema.Column{OrderingMarksColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "orderingmark_subscription_id",
+				Unique:  false,
+				Columns: []*schema.Column{OrderingMarksColumns[1]},
+			},
+		},
+	}
+	// PartnersColumns holds the columns for the "partners" table.
+	PartnersColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "created_at", Type: field.TypeInt64},
+		{Name: "updated_at", Type: field.TypeInt64},
+		{Name: "name", Type: field.TypeString},
+		{Name: "event_types", Type: field.TypeJSON},
+	}
+	// PartnersTable holds the schema information for the "partners" table.
+	PartnersTable = &schema.Table{
+		Name:       "partners",
+		Columns:    PartnersColumns,
+		PrimaryKey: []*schema.Column{PartnersColumns[0]},
+	}
+	// PeersColumns holds the columns for the "peers" table.
+	PeersColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "seen_at", Type: field.TypeInt64},
+		{Name: "session", Type: field.TypeInt64},
+		{Name: "counted", Type: field.TypeJSON},
+	}
+	// PeersTable holds the schema information for the "peers" table.
+	PeersTable = &schema.Table{
+		Name:       "peers",
+		Columns:    PeersColumns,
+		PrimaryKey: []*schema.Column{PeersColumns[0]},
 	}
 	// RejectionsColumns holds the columns for the "rejections" table.
 	RejectionsColumns = []*schema.Column{
@@ -276,6 +518,160 @@ var (
 			},
 		},
 	}
+	// ReplaysColumns holds the columns for the "replays" table.
+	ReplaysColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "partner_id", Type: field.TypeString},
+		{Name: "requested_by", Type: field.TypeString, Default: ""},
+		{Name: "state", Type: field.TypeString},
+		{Name: "reason", Type: field.TypeString},
+		{Name: "selection", Type: field.TypeJSON},
+		{Name: "fingerprint", Type: field.TypeString},
+		{Name: "idempotency_key", Type: field.TypeString},
+		{Name: "rate", Type: field.TypeInt},
+		{Name: "stage", Type: field.TypeString},
+		{Name: "progress", Type: field.TypeString},
+		{Name: "bound", Type: field.TypeInt64},
+		{Name: "total", Type: field.TypeInt},
+		{Name: "begun", Type: field.TypeInt},
+		{Name: "done", Type: field.TypeInt},
+		{Name: "failed", Type: field.TypeInt},
+		{Name: "paced_at", Type: field.TypeInt64},
+		{Name: "lease_token", Type: field.TypeString},
+		{Name: "lease_until", Type: field.TypeInt64},
+		{Name: "created_at", Type: field.TypeInt64},
+		{Name: "completed_at", Type: field.TypeInt64},
+	}
+	// ReplaysTable holds the schema information for the "replays" table.
+	ReplaysTable = &schema.Table{
+		Name:       "replays",
+		Columns:    ReplaysColumns,
+		PrimaryKey: []*schema.Column{ReplaysColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "replay_partner_id_id",
+				Unique:  false,
+				Columns: []*schema.Column{ReplaysColumns[1], ReplaysColumns[0]},
+			},
+			{
+				Name:    "replay_running",
+				Unique:  true,
+				Columns: []*schema.Column{ReplaysColumns[1], ReplaysColumns[6]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "state = 'RUNNING'",
+				},
+			},
+			{
+				Name:    "replay_asked",
+				Unique:  true,
+				Columns: []*schema.Column{ReplaysColumns[1], ReplaysColumns[7]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "idempotency_key <> ''",
+				},
+			},
+			{
+				Name:    "replay_open",
+				Unique:  false,
+				Columns: []*schema.Column{ReplaysColumns[0]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "completed_at = 0",
+				},
+			},
+		},
+	}
+	// ReplayItemsColumns holds the columns for the "replay_items" table.
+	ReplayItemsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "replay_id", Type: field.TypeString},
+		{Name: "endpoint_id", Type: field.TypeString},
+	}
+	// ReplayItemsTable holds the schema information for the "replay_items" table.
+	ReplayItemsTable = &schema.Table{
+		Name:       "replay_items",
+		Columns:    ReplayItemsColumns,
+		PrimaryKey: []*schema.Column{ReplayItemsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "replayitem_replay_id_id",
+				Unique:  false,
+				Columns: []*schema.Column{ReplayItemsColumns[1], ReplayItemsColumns[0]},
+			},
+		},
+	}
+	// RollupsColumns holds the columns for the "rollups" table.
+	RollupsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "start", Type: field.TypeInt64},
+		{Name: "width", Type: field.TypeInt64},
+		{Name: "source_id", Type: field.TypeString},
+		{Name: "endpoint_id", Type: field.TypeString},
+		{Name: "subscription_id", Type: field.TypeString},
+		{Name: "partner_id", Type: field.TypeString},
+		{Name: "received", Type: field.TypeInt64},
+		{Name: "duplicates", Type: field.TypeInt64},
+		{Name: "rejected", Type: field.TypeInt64},
+		{Name: "deliveries_created", Type: field.TypeInt64},
+		{Name: "delivered", Type: field.TypeInt64},
+		{Name: "dead", Type: field.TypeInt64},
+		{Name: "attempts", Type: field.TypeInt64},
+		{Name: "failed_attempts", Type: field.TypeInt64},
+		{Name: "latency", Type: field.TypeBytes},
+		{Name: "end_to_end", Type: field.TypeBytes},
+	}
+	// RollupsTable holds the schema information for the "rollups" table.
+	RollupsTable = &schema.Table{
+		Name:       "rollups",
+		Columns:    RollupsColumns,
+		PrimaryKey: []*schema.Column{RollupsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "rollup_width_start",
+				Unique:  false,
+				Columns: []*schema.Column{RollupsColumns[2], RollupsColumns[1]},
+			},
+		},
+	}
+	// SightingsColumns holds the columns for the "sightings" table.
+	SightingsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "source_id", Type: field.TypeString},
+		{Name: "type_id", Type: field.TypeString},
+		{Name: "event_count", Type: field.TypeInt},
+		{Name: "sample_count", Type: field.TypeInt},
+		{Name: "last_seen_at", Type: field.TypeInt64},
+		{Name: "drifted_at", Type: field.TypeInt64},
+		{Name: "told_at", Type: field.TypeInt64},
+		{Name: "size", Type: field.TypeInt},
+		{Name: "drift", Type: field.TypeBytes},
+		{Name: "fingerprints", Type: field.TypeBytes},
+		{Name: "shape", Type: field.TypeBytes},
+	}
+	// SightingsTable holds the schema information for the "sightings" table.
+	SightingsTable = &schema.Table{
+		Name:       "sightings",
+		Columns:    SightingsColumns,
+		PrimaryKey: []*schema.Column{SightingsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "sighting_source_id_type_id_size",
+				Unique:  false,
+				Columns: []*schema.Column{SightingsColumns[1], SightingsColumns[2], SightingsColumns[8]},
+			},
+			{
+				Name:    "sighting_type_id",
+				Unique:  false,
+				Columns: []*schema.Column{SightingsColumns[2]},
+			},
+			{
+				Name:    "sighting_untold",
+				Unique:  false,
+				Columns: []*schema.Column{SightingsColumns[7]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "length(drift) > 0",
+				},
+			},
+		},
+	}
 	// SourcesColumns holds the columns for the "sources" table.
 	SourcesColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeString},
@@ -297,12 +693,25 @@ var (
 		{Name: "response", Type: field.TypeJSON},
 		{Name: "max_body_bytes", Type: field.TypeInt},
 		{Name: "dedupe_window", Type: field.TypeInt64},
+		{Name: "settings", Type: field.TypeBytes, Nullable: true},
+		{Name: "capturing", Type: field.TypeInt, Default: 0},
 	}
 	// SourcesTable holds the schema information for the "sources" table.
 	SourcesTable = &schema.Table{
 		Name:       "sources",
 		Columns:    SourcesColumns,
 		PrimaryKey: []*schema.Column{SourcesColumns[0]},
+	}
+	// SourceClocksColumns holds the columns for the "source_clocks" table.
+	SourceClocksColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "newest_at", Type: field.TypeInt64},
+	}
+	// SourceClocksTable holds the schema information for the "source_clocks" table.
+	SourceClocksTable = &schema.Table{
+		Name:       "source_clocks",
+		Columns:    SourceClocksColumns,
+		PrimaryKey: []*schema.Column{SourceClocksColumns[0]},
 	}
 	// SubscriptionsColumns holds the columns for the "subscriptions" table.
 	SubscriptionsColumns = []*schema.Column{
@@ -315,6 +724,10 @@ var (
 		{Name: "event_types", Type: field.TypeJSON},
 		{Name: "source_ids", Type: field.TypeJSON},
 		{Name: "filter", Type: field.TypeString},
+		{Name: "transform", Type: field.TypeJSON, Nullable: true},
+		{Name: "ordering", Type: field.TypeString, Default: "NONE"},
+		{Name: "ordering_key", Type: field.TypeString, Default: ""},
+		{Name: "poison", Type: field.TypeString, Default: "PARK_KEY"},
 	}
 	// SubscriptionsTable holds the schema information for the "subscriptions" table.
 	SubscriptionsTable = &schema.Table{
@@ -322,25 +735,94 @@ var (
 		Columns:    SubscriptionsColumns,
 		PrimaryKey: []*schema.Column{SubscriptionsColumns[0]},
 	}
+	// SubscriptionRevisionsColumns holds the columns for the "subscription_revisions" table.
+	SubscriptionRevisionsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "subscription_id", Type: field.TypeString},
+		{Name: "revision", Type: field.TypeInt64},
+		{Name: "since", Type: field.TypeInt64},
+		{Name: "at", Type: field.TypeInt64},
+		{Name: "deleted", Type: field.TypeBool},
+		{Name: "name", Type: field.TypeString},
+		{Name: "endpoint_id", Type: field.TypeString},
+		{Name: "event_types", Type: field.TypeJSON},
+		{Name: "source_ids", Type: field.TypeJSON},
+		{Name: "filter", Type: field.TypeString},
+	}
+	// SubscriptionRevisionsTable holds the schema information for the "subscription_revisions" table.
+	SubscriptionRevisionsTable = &schema.Table{
+		Name:       "subscription_revisions",
+		Columns:    SubscriptionRevisionsColumns,
+		PrimaryKey: []*schema.Column{SubscriptionRevisionsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "subscriptionrevision_subscription_id_revision",
+				Unique:  true,
+				Columns: []*schema.Column{SubscriptionRevisionsColumns[1], SubscriptionRevisionsColumns[2]},
+			},
+		},
+	}
+	// WatchesColumns holds the columns for the "watches" table.
+	WatchesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString},
+		{Name: "since", Type: field.TypeInt64},
+		{Name: "usual_pause", Type: field.TypeInt64},
+		{Name: "measured_at", Type: field.TypeInt64},
+		{Name: "silent_since", Type: field.TypeInt64},
+		{Name: "rejecting_since", Type: field.TypeInt64},
+		{Name: "uncatalogued", Type: field.TypeInt},
+	}
+	// WatchesTable holds the schema information for the "watches" table.
+	WatchesTable = &schema.Table{
+		Name:       "watches",
+		Columns:    WatchesColumns,
+		PrimaryKey: []*schema.Column{WatchesColumns[0]},
+	}
 	// Tables holds all the tables in the schema.
 	Tables = []*schema.Table{
 		APIKeysTable,
+		AnnouncementsTable,
 		AttemptsTable,
 		DedupeKeysTable,
 		DeliveriesTable,
+		DeliveryBodiesTable,
+		DeliveryChangesTable,
+		DocumentsTable,
 		EndpointsTable,
 		EndpointHealthTable,
 		EventsTable,
+		EventTypesTable,
+		FetchesTable,
+		LearnHeadTable,
 		LogHeadTable,
+		OrderingMarksTable,
+		PartnersTable,
+		PeersTable,
 		RejectionsTable,
+		ReplaysTable,
+		ReplayItemsTable,
+		RollupsTable,
+		SightingsTable,
 		SourcesTable,
+		SourceClocksTable,
 		SubscriptionsTable,
+		SubscriptionRevisionsTable,
+		WatchesTable,
 	}
 )
 
 func init() {
+	DeliveryBodiesTable.Annotation = &entsql.Annotation{
+		Table: "delivery_bodies",
+	}
+	DeliveryChangesTable.Annotation = &entsql.Annotation{
+		Table: "delivery_changes",
+	}
 	EndpointHealthTable.Annotation = &entsql.Annotation{
 		Table: "endpoint_health",
+	}
+	LearnHeadTable.Annotation = &entsql.Annotation{
+		Table: "learn_head",
 	}
 	LogHeadTable.Annotation = &entsql.Annotation{
 		Table: "log_head",

@@ -9,6 +9,9 @@ import (
 // APIKey is the predicate function for apikey builders.
 type APIKey func(*sql.Selector)
 
+// Announcement is the predicate function for announcement builders.
+type Announcement func(*sql.Selector)
+
 // Attempt is the predicate function for attempt builders.
 type Attempt func(*sql.Selector)
 
@@ -17,6 +20,15 @@ type DedupeKey func(*sql.Selector)
 
 // Delivery is the predicate function for delivery builders.
 type Delivery func(*sql.Selector)
+
+// DeliveryBody is the predicate function for deliverybody builders.
+type DeliveryBody func(*sql.Selector)
+
+// DeliveryChange is the predicate function for deliverychange builders.
+type DeliveryChange func(*sql.Selector)
+
+// Document is the predicate function for document builders.
+type Document func(*sql.Selector)
 
 // Endpoint is the predicate function for endpoint builders.
 type Endpoint func(*sql.Selector)
@@ -27,14 +39,53 @@ type EndpointHealth func(*sql.Selector)
 // Event is the predicate function for event builders.
 type Event func(*sql.Selector)
 
+// EventType is the predicate function for eventtype builders.
+type EventType func(*sql.Selector)
+
+// Fetch is the predicate function for fetch builders.
+type Fetch func(*sql.Selector)
+
+// LearnHead is the predicate function for learnhead builders.
+type LearnHead func(*sql.Selector)
+
 // LogHead is the predicate function for loghead builders.
 type LogHead func(*sql.Selector)
+
+// OrderingMark is the predicate function for orderingmark builders.
+type OrderingMark func(*sql.Selector)
+
+// Partner is the predicate function for partner builders.
+type Partner func(*sql.Selector)
+
+// Peer is the predicate function for peer builders.
+type Peer func(*sql.Selector)
 
 // Rejection is the predicate function for rejection builders.
 type Rejection func(*sql.Selector)
 
+// Replay is the predicate function for replay builders.
+type Replay func(*sql.Selector)
+
+// ReplayItem is the predicate function for replayitem builders.
+type ReplayItem func(*sql.Selector)
+
+// Rollup is the predicate function for rollup builders.
+type Rollup func(*sql.Selector)
+
+// Sighting is the predicate function for sighting builders.
+type Sighting func(*sql.Selector)
+
 // Source is the predicate function for source builders.
 type Source func(*sql.Selector)
 
+// SourceClock is the predicate function for sourceclock builders.
+type SourceClock func(*sql.Selector)
+
 // Subscription is the predicate function for subscription builders.
 type Subscription func(*sql.Selector)
+
+// SubscriptionRevision is the predicate function for subscriptionrevision builders.
+type SubscriptionRevision func(*sql.Selector)
+
+// Watch is the predicate function for watch builders.
+type Watch func(*sql.Selector)

@@ -19,6 +19,7 @@ func (APIKey) Fields() []ent.Field {
 	return []ent.Field{
 		field.String("name").Immutable(),
 		field.String("role").GoType(hub.Role("")).Immutable(),
+		field.String("partner_id").Default("").Immutable().Comment("of role PARTNER: whose it is; else empty"),
 		field.JSON("scopes", []hub.Scope{}).Immutable(),
 		field.String("prefix").Immutable().Comment("its first characters, to recognise it by"),
 		field.Bytes("hash").Sensitive().Immutable().Comment("SHA-256"),

@@ -31,6 +31,8 @@ func (Attempt) Fields() []ent.Field {
 		field.Bytes("request_headers").Immutable().Comment("redacted; JSON"),
 		field.Bytes("response_headers").Immutable().Comment("redacted; JSON, as bytes since a peer may send anything"),
 		field.Bytes("response_body").Immutable().Comment("its first 16 KiB"),
+		field.String("endpoint_id").Immutable().Optional().Comment("of a test or a challenge, which are of no delivery"),
+		field.Bytes("request_body").Immutable().Optional().Comment("likewise; null: the event's"),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/schema/field"
 
+	"github.com/hookgraph/hookgraph/ent/column"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -18,6 +19,7 @@ func (Endpoint) Mixin() []ent.Mixin { return []ent.Mixin{Identity{}, Changes{}} 
 // Fields of Endpoint.
 func (Endpoint) Fields() []ent.Field {
 	return []ent.Field{
+		field.String("partner_id").Default("").Immutable().Comment("whose it is; empty: the operator's"),
 		field.String("name"),
 		field.String("kind").GoType(hub.EndpointKind("")).Immutable(),
 		field.String("url"),
@@ -30,5 +32,11 @@ func (Endpoint) Fields() []ent.Field {
 		field.Bytes("headers").Sensitive().Comment("sealed JSON list: they may carry credentials"),
 		field.String("signing").GoType(hub.SigningScheme("")),
 		field.Bytes("signing_secrets").Sensitive().Comment("sealed JSON list, newest first"),
+		field.Bytes("auth").Sensitive().Optional().Comment("sealed JSON; null: none"),
+		field.Int64("max_age").GoType(time.Duration(0)).Optional().Comment("nanoseconds; 0 or null: none"),
+		field.Int64("verified_at").GoType(column.Time(0)).Optional().Comment("0 or null: not verified"),
+		field.String("backlog_choice").GoType(hub.BacklogChoice("")).Optional().
+			Comment("what is being done with deliveries that waited; empty: nothing"),
+		field.Int64("backlog_before").GoType(column.Time(0)).Optional().Comment("to those made up to then"),
 	}
 }

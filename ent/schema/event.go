@@ -21,6 +21,7 @@ func (Event) Fields() []ent.Field {
 	return []ent.Field{
 		field.Int64("sequence").Unique().Immutable().Comment("place in the total order of commits, from 1"),
 		field.String("source_id").Immutable(),
+		field.String("partner_id").Default("").Immutable().Comment("whom it is addressed to; empty: nobody in particular"),
 		field.String("type").Immutable(),
 		field.String("dedupe_key").Immutable(),
 		field.String("ordering_key").Immutable(),
@@ -29,6 +30,8 @@ func (Event) Fields() []ent.Field {
 		field.String("content_type").Immutable(),
 		field.Int("duplicate_count"),
 		field.Int64("last_duplicate_at").GoType(column.Time(0)),
+		field.Bool("recovered").Default(false).Immutable().Comment("its source never sent it, and another found it missing"),
+		field.Bool("out_of_order").Default(false).Immutable().Comment("its source had sent one before that happened later"),
 		field.Bytes("headers").Immutable().Comment("redacted; JSON, as bytes so that any text survives"),
 		field.Bytes("query").Immutable().Comment("raw query of the request's URL"),
 		field.Bytes("body").Immutable().Comment("byte for byte as received"),
@@ -41,6 +44,7 @@ func (Event) Indexes() []ent.Index {
 		index.Fields("source_id", "sequence"),
 		index.Fields("type", "sequence"),
 		index.Fields("received_at"),
+		index.Fields("partner_id", "sequence").Annotations(entsql.IndexWhere("partner_id <> ''")),
 		index.Fields("dedupe_key").Annotations(entsql.IndexWhere("dedupe_key <> ''")),
 		index.Fields("ordering_key", "sequence").Annotations(entsql.IndexWhere("ordering_key <> ''")),
 	}

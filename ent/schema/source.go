@@ -34,5 +34,7 @@ func (Source) Fields() []ent.Field {
 		field.JSON("response", hub.SourceResponse{}),
 		field.Int("max_body_bytes"),
 		field.Int64("dedupe_window").GoType(time.Duration(0)).Comment("nanoseconds; 0: as long as the key is kept"),
+		field.Bytes("settings").Optional().Sensitive().Comment("sealed JSON object: limits, and where events are fetched from"),
+		field.Int("capturing").Default(0).Comment("how many requests are still to be captured"),
 	}
 }

@@ -22,5 +22,9 @@ func (Subscription) Fields() []ent.Field {
 		field.JSON("event_types", []string{}).Comment("exact, or with * as in invoice.*"),
 		field.JSON("source_ids", []string{}).Comment("empty: every source"),
 		field.String("filter").Comment("CEL that must be true; empty admits everything"),
+		field.JSON("transform", &hub.Transform{}).Optional().Comment("null: the event's own body goes out"),
+		field.String("ordering").GoType(hub.OrderingMode("")).Default(string(hub.OrderingNone)),
+		field.String("ordering_key").Default("").Comment("CEL over the event; empty: the event's own"),
+		field.String("poison").GoType(hub.PoisonRule("")).Default(string(hub.PoisonPark)).Comment("what becomes of a line whose head is dead"),
 	}
 }

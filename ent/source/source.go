@@ -47,6 +47,10 @@ const (
 	FieldMaxBodyBytes = "max_body_bytes"
 	// FieldDedupeWindow holds the string denoting the dedupe_window field in the database.
 	FieldDedupeWindow = "dedupe_window"
+	// FieldSettings holds the string denoting the settings field in the database.
+	FieldSettings = "settings"
+	// FieldCapturing holds the string denoting the capturing field in the database.
+	FieldCapturing = "capturing"
 	// Table holds the table name of the source in the database.
 	Table = "sources"
 )
@@ -72,6 +76,8 @@ var Columns = []string{
 	FieldResponse,
 	FieldMaxBodyBytes,
 	FieldDedupeWindow,
+	FieldSettings,
+	FieldCapturing,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -83,6 +89,11 @@ func ValidColumn(column string) bool {
 	}
 	return false
 }
+
+var (
+	// DefaultCapturing holds the default value on creation for the "capturing" field.
+	DefaultCapturing int
+)
 
 // OrderOption defines the ordering options for the Source queries.
 type OrderOption func(*sql.Selector)
@@ -160,4 +171,9 @@ func ByMaxBodyBytes(opts ...sql.OrderTermOption) OrderOption {
 // ByDedupeWindow orders the results by the dedupe_window field.
 func ByDedupeWindow(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldDedupeWindow, opts...).ToFunc()
+}
+
+// ByCapturing orders the results by the capturing field.
+func ByCapturing(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldCapturing, opts...).ToFunc()
 }

@@ -151,6 +151,16 @@ func DedupeWindow(v time.Duration) predicate.Source {
 	return predicate.Source(sql.FieldEQ(FieldDedupeWindow, vc))
 }
 
+// Settings applies equality check predicate on the "settings" field. It's identical to SettingsEQ.
+func Settings(v []byte) predicate.Source {
+	return predicate.Source(sql.FieldEQ(FieldSettings, v))
+}
+
+// Capturing applies equality check predicate on the "capturing" field. It's identical to CapturingEQ.
+func Capturing(v int) predicate.Source {
+	return predicate.Source(sql.FieldEQ(FieldCapturing, v))
+}
+
 // CreatedAtEQ applies the EQ predicate on the "created_at" field.
 func CreatedAtEQ(v column.Time) predicate.Source {
 	vc := int64(v)
@@ -1074,6 +1084,96 @@ func DedupeWindowLT(v time.Duration) predicate.Source {
 func DedupeWindowLTE(v time.Duration) predicate.Source {
 	vc := int64(v)
 	return predicate.Source(sql.FieldLTE(FieldDedupeWindow, vc))
+}
+
+// SettingsEQ applies the EQ predicate on the "settings" field.
+func SettingsEQ(v []byte) predicate.Source {
+	return predicate.Source(sql.FieldEQ(FieldSettings, v))
+}
+
+// SettingsNEQ applies the NEQ predicate on the "settings" field.
+func SettingsNEQ(v []byte) predicate.Source {
+	return predicate.Source(sql.FieldNEQ(FieldSettings, v))
+}
+
+// SettingsIn applies the In predicate on the "settings" field.
+func SettingsIn(vs ...[]byte) predicate.Source {
+	return predicate.Source(sql.FieldIn(FieldSettings, vs...))
+}
+
+// SettingsNotIn applies the NotIn predicate on the "settings" field.
+func SettingsNotIn(vs ...[]byte) predicate.Source {
+	return predicate.Source(sql.FieldNotIn(FieldSettings, vs...))
+}
+
+// SettingsGT applies the GT predicate on the "settings" field.
+func SettingsGT(v []byte) predicate.Source {
+	return predicate.Source(sql.FieldGT(FieldSettings, v))
+}
+
+// SettingsGTE applies the GTE predicate on the "settings" field.
+func SettingsGTE(v []byte) predicate.Source {
+	return predicate.Source(sql.FieldGTE(FieldSettings, v))
+}
+
+// SettingsLT applies the LT predicate on the "settings" field.
+func SettingsLT(v []byte) predicate.Source {
+	return predicate.Source(sql.FieldLT(FieldSettings, v))
+}
+
+// SettingsLTE applies the LTE predicate on the "settings" field.
+func SettingsLTE(v []byte) predicate.Source {
+	return predicate.Source(sql.FieldLTE(FieldSettings, v))
+}
+
+// SettingsIsNil applies the IsNil predicate on the "settings" field.
+func SettingsIsNil() predicate.Source {
+	return predicate.Source(sql.FieldIsNull(FieldSettings))
+}
+
+// SettingsNotNil applies the NotNil predicate on the "settings" field.
+func SettingsNotNil() predicate.Source {
+	return predicate.Source(sql.FieldNotNull(FieldSettings))
+}
+
+// CapturingEQ applies the EQ predicate on the "capturing" field.
+func CapturingEQ(v int) predicate.Source {
+	return predicate.Source(sql.FieldEQ(FieldCapturing, v))
+}
+
+// CapturingNEQ applies the NEQ predicate on the "capturing" field.
+func CapturingNEQ(v int) predicate.Source {
+	return predicate.Source(sql.FieldNEQ(FieldCapturing, v))
+}
+
+// CapturingIn applies the In predicate on the "capturing" field.
+func CapturingIn(vs ...int) predicate.Source {
+	return predicate.Source(sql.FieldIn(FieldCapturing, vs...))
+}
+
+// CapturingNotIn applies the NotIn predicate on the "capturing" field.
+func CapturingNotIn(vs ...int) predicate.Source {
+	return predicate.Source(sql.FieldNotIn(FieldCapturing, vs...))
+}
+
+// CapturingGT applies the GT predicate on the "capturing" field.
+func CapturingGT(v int) predicate.Source {
+	return predicate.Source(sql.FieldGT(FieldCapturing, v))
+}
+
+// CapturingGTE applies the GTE predicate on the "capturing" field.
+func CapturingGTE(v int) predicate.Source {
+	return predicate.Source(sql.FieldGTE(FieldCapturing, v))
+}
+
+// CapturingLT applies the LT predicate on the "capturing" field.
+func CapturingLT(v int) predicate.Source {
+	return predicate.Source(sql.FieldLT(FieldCapturing, v))
+}
+
+// CapturingLTE applies the LTE predicate on the "capturing" field.
+func CapturingLTE(v int) predicate.Source {
+	return predicate.Source(sql.FieldLTE(FieldCapturing, v))
 }
 
 // And groups predicates with the AND operator between them.

@@ -4,6 +4,7 @@ package subscription
 
 import (
 	"entgo.io/ent/dialect/sql"
+	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
 const (
@@ -27,6 +28,14 @@ const (
 	FieldSourceIds = "source_ids"
 	// FieldFilter holds the string denoting the filter field in the database.
 	FieldFilter = "filter"
+	// FieldTransform holds the string denoting the transform field in the database.
+	FieldTransform = "transform"
+	// FieldOrdering holds the string denoting the ordering field in the database.
+	FieldOrdering = "ordering"
+	// FieldOrderingKey holds the string denoting the ordering_key field in the database.
+	FieldOrderingKey = "ordering_key"
+	// FieldPoison holds the string denoting the poison field in the database.
+	FieldPoison = "poison"
 	// Table holds the table name of the subscription in the database.
 	Table = "subscriptions"
 )
@@ -42,6 +51,10 @@ var Columns = []string{
 	FieldEventTypes,
 	FieldSourceIds,
 	FieldFilter,
+	FieldTransform,
+	FieldOrdering,
+	FieldOrderingKey,
+	FieldPoison,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -53,6 +66,15 @@ func ValidColumn(column string) bool {
 	}
 	return false
 }
+
+var (
+	// DefaultOrdering holds the default value on creation for the "ordering" field.
+	DefaultOrdering hub.OrderingMode
+	// DefaultOrderingKey holds the default value on creation for the "ordering_key" field.
+	DefaultOrderingKey string
+	// DefaultPoison holds the default value on creation for the "poison" field.
+	DefaultPoison hub.PoisonRule
+)
 
 // OrderOption defines the ordering options for the Subscription queries.
 type OrderOption func(*sql.Selector)
@@ -90,4 +112,19 @@ func ByState(opts ...sql.OrderTermOption) OrderOption {
 // ByFilter orders the results by the filter field.
 func ByFilter(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldFilter, opts...).ToFunc()
+}
+
+// ByOrdering orders the results by the ordering field.
+func ByOrdering(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldOrdering, opts...).ToFunc()
+}
+
+// ByOrderingKey orders the results by the ordering_key field.
+func ByOrderingKey(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldOrderingKey, opts...).ToFunc()
+}
+
+// ByPoison orders the results by the poison field.
+func ByPoison(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPoison, opts...).ToFunc()
 }

@@ -97,6 +97,23 @@ func Filter(v string) predicate.Subscription {
 	return predicate.Subscription(sql.FieldEQ(FieldFilter, v))
 }
 
+// Ordering applies equality check predicate on the "ordering" field. It's identical to OrderingEQ.
+func Ordering(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldEQ(FieldOrdering, vc))
+}
+
+// OrderingKey applies equality check predicate on the "ordering_key" field. It's identical to OrderingKeyEQ.
+func OrderingKey(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldEQ(FieldOrderingKey, v))
+}
+
+// Poison applies equality check predicate on the "poison" field. It's identical to PoisonEQ.
+func Poison(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldEQ(FieldPoison, vc))
+}
+
 // CreatedAtEQ applies the EQ predicate on the "created_at" field.
 func CreatedAtEQ(v column.Time) predicate.Subscription {
 	vc := int64(v)
@@ -482,6 +499,249 @@ func FilterEqualFold(v string) predicate.Subscription {
 // FilterContainsFold applies the ContainsFold predicate on the "filter" field.
 func FilterContainsFold(v string) predicate.Subscription {
 	return predicate.Subscription(sql.FieldContainsFold(FieldFilter, v))
+}
+
+// TransformIsNil applies the IsNil predicate on the "transform" field.
+func TransformIsNil() predicate.Subscription {
+	return predicate.Subscription(sql.FieldIsNull(FieldTransform))
+}
+
+// TransformNotNil applies the NotNil predicate on the "transform" field.
+func TransformNotNil() predicate.Subscription {
+	return predicate.Subscription(sql.FieldNotNull(FieldTransform))
+}
+
+// OrderingEQ applies the EQ predicate on the "ordering" field.
+func OrderingEQ(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldEQ(FieldOrdering, vc))
+}
+
+// OrderingNEQ applies the NEQ predicate on the "ordering" field.
+func OrderingNEQ(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldNEQ(FieldOrdering, vc))
+}
+
+// OrderingIn applies the In predicate on the "ordering" field.
+func OrderingIn(vs ...hub.OrderingMode) predicate.Subscription {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Subscription(sql.FieldIn(FieldOrdering, v...))
+}
+
+// OrderingNotIn applies the NotIn predicate on the "ordering" field.
+func OrderingNotIn(vs ...hub.OrderingMode) predicate.Subscription {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Subscription(sql.FieldNotIn(FieldOrdering, v...))
+}
+
+// OrderingGT applies the GT predicate on the "ordering" field.
+func OrderingGT(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldGT(FieldOrdering, vc))
+}
+
+// OrderingGTE applies the GTE predicate on the "ordering" field.
+func OrderingGTE(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldGTE(FieldOrdering, vc))
+}
+
+// OrderingLT applies the LT predicate on the "ordering" field.
+func OrderingLT(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldLT(FieldOrdering, vc))
+}
+
+// OrderingLTE applies the LTE predicate on the "ordering" field.
+func OrderingLTE(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldLTE(FieldOrdering, vc))
+}
+
+// OrderingContains applies the Contains predicate on the "ordering" field.
+func OrderingContains(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldContains(FieldOrdering, vc))
+}
+
+// OrderingHasPrefix applies the HasPrefix predicate on the "ordering" field.
+func OrderingHasPrefix(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldHasPrefix(FieldOrdering, vc))
+}
+
+// OrderingHasSuffix applies the HasSuffix predicate on the "ordering" field.
+func OrderingHasSuffix(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldHasSuffix(FieldOrdering, vc))
+}
+
+// OrderingEqualFold applies the EqualFold predicate on the "ordering" field.
+func OrderingEqualFold(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldEqualFold(FieldOrdering, vc))
+}
+
+// OrderingContainsFold applies the ContainsFold predicate on the "ordering" field.
+func OrderingContainsFold(v hub.OrderingMode) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldContainsFold(FieldOrdering, vc))
+}
+
+// OrderingKeyEQ applies the EQ predicate on the "ordering_key" field.
+func OrderingKeyEQ(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldEQ(FieldOrderingKey, v))
+}
+
+// OrderingKeyNEQ applies the NEQ predicate on the "ordering_key" field.
+func OrderingKeyNEQ(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldNEQ(FieldOrderingKey, v))
+}
+
+// OrderingKeyIn applies the In predicate on the "ordering_key" field.
+func OrderingKeyIn(vs ...string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldIn(FieldOrderingKey, vs...))
+}
+
+// OrderingKeyNotIn applies the NotIn predicate on the "ordering_key" field.
+func OrderingKeyNotIn(vs ...string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldNotIn(FieldOrderingKey, vs...))
+}
+
+// OrderingKeyGT applies the GT predicate on the "ordering_key" field.
+func OrderingKeyGT(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldGT(FieldOrderingKey, v))
+}
+
+// OrderingKeyGTE applies the GTE predicate on the "ordering_key" field.
+func OrderingKeyGTE(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldGTE(FieldOrderingKey, v))
+}
+
+// OrderingKeyLT applies the LT predicate on the "ordering_key" field.
+func OrderingKeyLT(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldLT(FieldOrderingKey, v))
+}
+
+// OrderingKeyLTE applies the LTE predicate on the "ordering_key" field.
+func OrderingKeyLTE(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldLTE(FieldOrderingKey, v))
+}
+
+// OrderingKeyContains applies the Contains predicate on the "ordering_key" field.
+func OrderingKeyContains(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldContains(FieldOrderingKey, v))
+}
+
+// OrderingKeyHasPrefix applies the HasPrefix predicate on the "ordering_key" field.
+func OrderingKeyHasPrefix(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldHasPrefix(FieldOrderingKey, v))
+}
+
+// OrderingKeyHasSuffix applies the HasSuffix predicate on the "ordering_key" field.
+func OrderingKeyHasSuffix(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldHasSuffix(FieldOrderingKey, v))
+}
+
+// OrderingKeyEqualFold applies the EqualFold predicate on the "ordering_key" field.
+func OrderingKeyEqualFold(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldEqualFold(FieldOrderingKey, v))
+}
+
+// OrderingKeyContainsFold applies the ContainsFold predicate on the "ordering_key" field.
+func OrderingKeyContainsFold(v string) predicate.Subscription {
+	return predicate.Subscription(sql.FieldContainsFold(FieldOrderingKey, v))
+}
+
+// PoisonEQ applies the EQ predicate on the "poison" field.
+func PoisonEQ(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldEQ(FieldPoison, vc))
+}
+
+// PoisonNEQ applies the NEQ predicate on the "poison" field.
+func PoisonNEQ(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldNEQ(FieldPoison, vc))
+}
+
+// PoisonIn applies the In predicate on the "poison" field.
+func PoisonIn(vs ...hub.PoisonRule) predicate.Subscription {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Subscription(sql.FieldIn(FieldPoison, v...))
+}
+
+// PoisonNotIn applies the NotIn predicate on the "poison" field.
+func PoisonNotIn(vs ...hub.PoisonRule) predicate.Subscription {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Subscription(sql.FieldNotIn(FieldPoison, v...))
+}
+
+// PoisonGT applies the GT predicate on the "poison" field.
+func PoisonGT(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldGT(FieldPoison, vc))
+}
+
+// PoisonGTE applies the GTE predicate on the "poison" field.
+func PoisonGTE(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldGTE(FieldPoison, vc))
+}
+
+// PoisonLT applies the LT predicate on the "poison" field.
+func PoisonLT(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldLT(FieldPoison, vc))
+}
+
+// PoisonLTE applies the LTE predicate on the "poison" field.
+func PoisonLTE(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldLTE(FieldPoison, vc))
+}
+
+// PoisonContains applies the Contains predicate on the "poison" field.
+func PoisonContains(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldContains(FieldPoison, vc))
+}
+
+// PoisonHasPrefix applies the HasPrefix predicate on the "poison" field.
+func PoisonHasPrefix(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldHasPrefix(FieldPoison, vc))
+}
+
+// PoisonHasSuffix applies the HasSuffix predicate on the "poison" field.
+func PoisonHasSuffix(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldHasSuffix(FieldPoison, vc))
+}
+
+// PoisonEqualFold applies the EqualFold predicate on the "poison" field.
+func PoisonEqualFold(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldEqualFold(FieldPoison, vc))
+}
+
+// PoisonContainsFold applies the ContainsFold predicate on the "poison" field.
+func PoisonContainsFold(v hub.PoisonRule) predicate.Subscription {
+	vc := string(v)
+	return predicate.Subscription(sql.FieldContainsFold(FieldPoison, vc))
 }
 
 // And groups predicates with the AND operator between them.

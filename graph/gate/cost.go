@@ -71,15 +71,9 @@ func (g *Gate) CheckCost(cost int) *gqlerror.Error {
 		return nil
 	}
 	err := gqlerror.Errorf("the operation costs %d points; at most %d are admitted", cost, g.limits.Cost)
-	err.Extensions = map[string]any{
-		"code": string(hub.CodeCostLimitExceeded),
-		"cost": map[string]any{"requested": cost, "limit": g.limits.Cost},
-	}
+	err.Extensions = map[string]any{"code": string(hub.CodeCostLimitExceeded)}
 	return err
 }
-
-// Limits returns what bounds documents.
-func (g *Gate) Limits() Limits { return g.limits }
 
 // price is the cost of a selection set. What lies under nodes and edges is kept
 // apart, because in a connection it is multiplied by the page size.

@@ -34,6 +34,9 @@ type Limits struct {
 	RootFields int // of one operation
 	Nodes      int // fields of all operations with their fragments expanded
 	Cost       int // of one operation; see the directive @cost
+
+	ListItems   int // of one list in the variables
+	InputValues int // values that the variables hold, along their types
 }
 
 // DefaultLimits leave several times the room that the largest queries of the
@@ -42,6 +45,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Tokens: 2000, Depth: 15, Aliases: 100, Fragments: 30, Directives: 50,
 		SameField: 50, RootFields: 20, Nodes: 5000, Cost: 10000,
+		ListItems: 1000, InputValues: 20000,
 	}
 }
 
@@ -96,6 +100,9 @@ func ruleWithSuggestions(name string) string {
 	}
 	return name
 }
+
+// Admitted reports whether a document is known to be admitted, so that Admit costs nothing.
+func (g *Gate) Admitted(text string) bool { return g.documents.Contains(text) }
 
 // Admit parses, measures and validates a document. Suggest allows messages that
 // name parts of the schema which the document almost named.

@@ -5,7 +5,7 @@ package generated
 import (
 	"context"
 	"errors"
-	"math"
+	"github.com/hookgraph/hookgraph/graph/exec"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -23,6 +23,7 @@ type EndpointResolver interface {
 
 	Subscriptions(ctx context.Context, obj *model.Endpoint, first *int, after *string) (*model.Connection[*model.EventSubscription], error)
 	Deliveries(ctx context.Context, obj *model.Endpoint, first *int, after *string, filter *hub.DeliveryFilter) (*model.Connection[*model.Delivery], error)
+	Stats(ctx context.Context, obj *model.Endpoint, since time.Time, until *time.Time) (*hub.StatsBucket, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -59,6 +60,28 @@ func (ec *executionContext) field_Endpoint_deliveries_args(ctx context.Context, 
 	return args, nil
 }
 
+func (ec *executionContext) field_Endpoint_stats_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "since",
+		func(ctx context.Context, v any) (time.Time, error) {
+			return ec.unmarshalNDateTime2timeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["since"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "until",
+		func(ctx context.Context, v any) (*time.Time, error) {
+			return ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["until"] = arg1
+	return args, nil
+}
+
 func (ec *executionContext) field_Endpoint_subscriptions_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -86,6 +109,16 @@ func (ec *executionContext) field_Endpoint_subscriptions_args(ctx context.Contex
 // region    **************************** field.gotpl *****************************
 
 func (ec *executionContext) _Endpoint_id(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.ID },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -109,6 +142,16 @@ func (ec *executionContext) fieldContext_Endpoint_id(_ context.Context, field gr
 }
 
 func (ec *executionContext) _Endpoint_name(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Name },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -131,7 +174,61 @@ func (ec *executionContext) fieldContext_Endpoint_name(_ context.Context, field 
 	return graphql.NewScalarFieldContext("Endpoint", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
+func (ec *executionContext) _Endpoint_partner(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Partner { return obj.Partner() },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Partner) graphql.Marshaler {
+			return ec.marshalOPartner2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPartner(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Endpoint_partner(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Partner(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Partner) graphql.Marshaler {
+			return ec.marshalOPartner2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPartner(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Endpoint_partner(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Endpoint",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Partner(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Endpoint_kind(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.EndpointKind { return obj.Kind },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.EndpointKind) graphql.Marshaler {
+			return ec.marshalNEndpointKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointKind(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -155,6 +252,16 @@ func (ec *executionContext) fieldContext_Endpoint_kind(_ context.Context, field 
 }
 
 func (ec *executionContext) _Endpoint_url(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.URL() },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -178,6 +285,16 @@ func (ec *executionContext) fieldContext_Endpoint_url(_ context.Context, field g
 }
 
 func (ec *executionContext) _Endpoint_state(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.EndpointState { return obj.State },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.EndpointState) graphql.Marshaler {
+			return ec.marshalNEndpointState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointState(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -201,6 +318,16 @@ func (ec *executionContext) fieldContext_Endpoint_state(_ context.Context, field
 }
 
 func (ec *executionContext) _Endpoint_stateReason(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.StateReason() },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -224,6 +351,16 @@ func (ec *executionContext) fieldContext_Endpoint_stateReason(_ context.Context,
 }
 
 func (ec *executionContext) _Endpoint_breaker(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.BreakerState { return obj.Breaker() },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.BreakerState) graphql.Marshaler {
+			return ec.marshalNBreakerState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐBreakerState(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -247,6 +384,16 @@ func (ec *executionContext) fieldContext_Endpoint_breaker(_ context.Context, fie
 }
 
 func (ec *executionContext) _Endpoint_breakerUntil(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() time.Time { return obj.BreakerUntil() },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -267,6 +414,39 @@ func (ec *executionContext) _Endpoint_breakerUntil(ctx context.Context, field gr
 }
 func (ec *executionContext) fieldContext_Endpoint_breakerUntil(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Endpoint", field, true, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _Endpoint_verifiedAt(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() time.Time { return obj.VerifiedAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Endpoint_verifiedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.VerifiedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Endpoint_verifiedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Endpoint", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
 func (ec *executionContext) _Endpoint_backlog(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
@@ -293,6 +473,18 @@ func (ec *executionContext) fieldContext_Endpoint_backlog(_ context.Context, fie
 }
 
 func (ec *executionContext) _Endpoint_timeout(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() time.Duration { return obj.Timeout },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Duration) graphql.Marshaler {
+			return ec.marshalNDuration2timeᚐDuration(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -316,6 +508,16 @@ func (ec *executionContext) fieldContext_Endpoint_timeout(_ context.Context, fie
 }
 
 func (ec *executionContext) _Endpoint_maxConcurrency(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() int { return obj.MaxConcurrency },
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -339,6 +541,18 @@ func (ec *executionContext) fieldContext_Endpoint_maxConcurrency(_ context.Conte
 }
 
 func (ec *executionContext) _Endpoint_rateLimit(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *hub.RateLimit { return obj.RateLimit },
+		func(ctx context.Context, selections ast.SelectionSet, v *hub.RateLimit) graphql.Marshaler {
+			return ec.marshalORateLimit2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐRateLimit(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -371,6 +585,18 @@ func (ec *executionContext) fieldContext_Endpoint_rateLimit(_ context.Context, f
 }
 
 func (ec *executionContext) _Endpoint_retryPolicy(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() hub.RetryPolicy { return obj.RetryPolicy },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.RetryPolicy) graphql.Marshaler {
+			return ec.marshalNRetryPolicy2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐRetryPolicy(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -403,6 +629,18 @@ func (ec *executionContext) fieldContext_Endpoint_retryPolicy(_ context.Context,
 }
 
 func (ec *executionContext) _Endpoint_headers(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []hub.Header { return obj.Headers() },
+		func(ctx context.Context, selections ast.SelectionSet, v []hub.Header) graphql.Marshaler {
+			return ec.marshalOHeader2ᚕgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐHeaderᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -434,7 +672,116 @@ func (ec *executionContext) fieldContext_Endpoint_headers(_ context.Context, fie
 	return fc, nil
 }
 
+func (ec *executionContext) _Endpoint_authKind(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.EndpointAuthKind { return obj.AuthKind() },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.EndpointAuthKind) graphql.Marshaler {
+			return ec.marshalNEndpointAuthKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointAuthKind(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Endpoint_authKind(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AuthKind(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v hub.EndpointAuthKind) graphql.Marshaler {
+			return ec.marshalNEndpointAuthKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointAuthKind(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Endpoint_authKind(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Endpoint", field, true, false, errors.New("field of type EndpointAuthKind does not have child fields"))
+}
+
+func (ec *executionContext) _Endpoint_authFingerprint(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.AuthFingerprint() },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Endpoint_authFingerprint(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AuthFingerprint(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Endpoint_authFingerprint(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Endpoint", field, true, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _Endpoint_maxAge(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *time.Duration { return obj.MaxAge() },
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Duration) graphql.Marshaler {
+			return ec.marshalODuration2ᚖtimeᚐDuration(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Endpoint_maxAge(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MaxAge(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Duration) graphql.Marshaler {
+			return ec.marshalODuration2ᚖtimeᚐDuration(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Endpoint_maxAge(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Endpoint", field, true, false, errors.New("field of type Duration does not have child fields"))
+}
+
 func (ec *executionContext) _Endpoint_signing(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.SigningScheme { return obj.Signing },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.SigningScheme) graphql.Marshaler {
+			return ec.marshalNSigningScheme2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSigningScheme(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -457,7 +804,52 @@ func (ec *executionContext) fieldContext_Endpoint_signing(_ context.Context, fie
 	return graphql.NewScalarFieldContext("Endpoint", field, false, false, errors.New("field of type SigningScheme does not have child fields"))
 }
 
+func (ec *executionContext) _Endpoint_publicKey(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.PublicKey() },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Endpoint_publicKey(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PublicKey(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Endpoint_publicKey(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Endpoint", field, true, false, errors.New("field of type String does not have child fields"))
+}
+
 func (ec *executionContext) _Endpoint_signingSecrets(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []model.SigningSecret { return obj.SigningSecrets() },
+		func(ctx context.Context, selections ast.SelectionSet, v []model.SigningSecret) graphql.Marshaler {
+			return ec.marshalNSigningSecret2ᚕgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐSigningSecretᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -490,6 +882,16 @@ func (ec *executionContext) fieldContext_Endpoint_signingSecrets(_ context.Conte
 }
 
 func (ec *executionContext) _Endpoint_createdAt(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() time.Time { return obj.CreatedAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -513,6 +915,16 @@ func (ec *executionContext) fieldContext_Endpoint_createdAt(_ context.Context, f
 }
 
 func (ec *executionContext) _Endpoint_updatedAt(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() time.Time { return obj.UpdatedAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -536,6 +948,16 @@ func (ec *executionContext) fieldContext_Endpoint_updatedAt(_ context.Context, f
 }
 
 func (ec *executionContext) _Endpoint_lastSuccessAt(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() time.Time { return obj.LastSuccessAt() },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -559,6 +981,16 @@ func (ec *executionContext) fieldContext_Endpoint_lastSuccessAt(_ context.Contex
 }
 
 func (ec *executionContext) _Endpoint_lastFailureAt(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() time.Time { return obj.LastFailureAt() },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -582,6 +1014,16 @@ func (ec *executionContext) fieldContext_Endpoint_lastFailureAt(_ context.Contex
 }
 
 func (ec *executionContext) _Endpoint_consecutiveFailures(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() int { return obj.ConsecutiveFailures() },
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -641,7 +1083,7 @@ func (ec *executionContext) fieldContext_Endpoint_subscriptions(ctx context.Cont
 		}
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
-	if fc.Args, err = ec.field_Endpoint_subscriptions_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+	if fc.Args, err = ec.plan.Arguments(ctx, field, ec.Variables, ec.field_Endpoint_subscriptions_args); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -685,7 +1127,51 @@ func (ec *executionContext) fieldContext_Endpoint_deliveries(ctx context.Context
 		}
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
-	if fc.Args, err = ec.field_Endpoint_deliveries_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+	if fc.Args, err = ec.plan.Arguments(ctx, field, ec.Variables, ec.field_Endpoint_deliveries_args); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Endpoint_stats(ctx context.Context, field graphql.CollectedField, obj *model.Endpoint) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Endpoint_stats(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Endpoint().Stats(ctx, obj, fc.Args["since"].(time.Time), fc.Args["until"].(*time.Time))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *hub.StatsBucket) graphql.Marshaler {
+			return ec.marshalNStatsBucket2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐStatsBucket(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Endpoint_stats(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Endpoint",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_StatsBucket(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.plan.Arguments(ctx, field, ec.Variables, ec.field_Endpoint_stats_args); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -693,6 +1179,18 @@ func (ec *executionContext) fieldContext_Endpoint_deliveries(ctx context.Context
 }
 
 func (ec *executionContext) _EndpointConnection_edges(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.Endpoint]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.Edge[*model.Endpoint] { return obj.Edges() },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.Edge[*model.Endpoint]) graphql.Marshaler {
+			return ec.marshalNEndpointEdge2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdgeᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -725,6 +1223,18 @@ func (ec *executionContext) fieldContext_EndpointConnection_edges(_ context.Cont
 }
 
 func (ec *executionContext) _EndpointConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.Endpoint]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.Endpoint { return obj.Nodes() },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.Endpoint) graphql.Marshaler {
+			return ec.marshalNEndpoint2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpointᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -757,6 +1267,18 @@ func (ec *executionContext) fieldContext_EndpointConnection_nodes(_ context.Cont
 }
 
 func (ec *executionContext) _EndpointConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.Endpoint]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.PageInfo { return obj.PageInfo() },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPageInfo(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -812,6 +1334,16 @@ func (ec *executionContext) fieldContext_EndpointConnection_totalCount(_ context
 }
 
 func (ec *executionContext) _EndpointEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *model.Edge[*model.Endpoint]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Cursor },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -835,6 +1367,18 @@ func (ec *executionContext) fieldContext_EndpointEdge_cursor(_ context.Context, 
 }
 
 func (ec *executionContext) _EndpointEdge_node(ctx context.Context, field graphql.CollectedField, obj *model.Edge[*model.Endpoint]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Endpoint { return obj.Node },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Endpoint) graphql.Marshaler {
+			return ec.marshalNEndpoint2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpoint(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -867,6 +1411,18 @@ func (ec *executionContext) fieldContext_EndpointEdge_node(_ context.Context, fi
 }
 
 func (ec *executionContext) _EndpointPayload_endpoint(ctx context.Context, field graphql.CollectedField, obj *model.EndpointPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Endpoint { return obj.Endpoint },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Endpoint) graphql.Marshaler {
+			return ec.marshalOEndpoint2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpoint(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -899,6 +1455,16 @@ func (ec *executionContext) fieldContext_EndpointPayload_endpoint(_ context.Cont
 }
 
 func (ec *executionContext) _EndpointPayload_signingSecret(ctx context.Context, field graphql.CollectedField, obj *model.EndpointPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.SigningSecret },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -922,6 +1488,18 @@ func (ec *executionContext) fieldContext_EndpointPayload_signingSecret(_ context
 }
 
 func (ec *executionContext) _EndpointPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *model.EndpointPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.UserError { return obj.UserErrors },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -954,6 +1532,18 @@ func (ec *executionContext) fieldContext_EndpointPayload_userErrors(_ context.Co
 }
 
 func (ec *executionContext) _RetryPolicy_schedule(ctx context.Context, field graphql.CollectedField, obj *hub.RetryPolicy) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []time.Duration { return obj.Schedule },
+		func(ctx context.Context, selections ast.SelectionSet, v []time.Duration) graphql.Marshaler {
+			return ec.marshalNDuration2ᚕtimeᚐDurationᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -977,6 +1567,18 @@ func (ec *executionContext) fieldContext_RetryPolicy_schedule(_ context.Context,
 }
 
 func (ec *executionContext) _RetryPolicy_jitter(ctx context.Context, field graphql.CollectedField, obj *hub.RetryPolicy) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() float64 { return obj.Jitter },
+		func(ctx context.Context, selections ast.SelectionSet, v float64) graphql.Marshaler {
+			return ec.marshalNFloat2float64(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1000,6 +1602,18 @@ func (ec *executionContext) fieldContext_RetryPolicy_jitter(_ context.Context, f
 }
 
 func (ec *executionContext) _RetryPolicy_finalStatuses(ctx context.Context, field graphql.CollectedField, obj *hub.RetryPolicy) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []string { return obj.FinalStatuses },
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1023,6 +1637,16 @@ func (ec *executionContext) fieldContext_RetryPolicy_finalStatuses(_ context.Con
 }
 
 func (ec *executionContext) _SigningSecret_id(ctx context.Context, field graphql.CollectedField, obj *model.SigningSecret) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.ID },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1046,6 +1670,16 @@ func (ec *executionContext) fieldContext_SigningSecret_id(_ context.Context, fie
 }
 
 func (ec *executionContext) _SigningSecret_fingerprint(ctx context.Context, field graphql.CollectedField, obj *model.SigningSecret) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Fingerprint },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1068,7 +1702,50 @@ func (ec *executionContext) fieldContext_SigningSecret_fingerprint(_ context.Con
 	return graphql.NewScalarFieldContext("SigningSecret", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
+func (ec *executionContext) _SigningSecret_publicKey(ctx context.Context, field graphql.CollectedField, obj *model.SigningSecret) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.PublicKey },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SigningSecret_publicKey(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PublicKey, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SigningSecret_publicKey(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SigningSecret", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 func (ec *executionContext) _SigningSecret_createdAt(ctx context.Context, field graphql.CollectedField, obj *model.SigningSecret) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() time.Time { return obj.CreatedAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1092,6 +1769,16 @@ func (ec *executionContext) fieldContext_SigningSecret_createdAt(_ context.Conte
 }
 
 func (ec *executionContext) _SigningSecret_expiresAt(ctx context.Context, field graphql.CollectedField, obj *model.SigningSecret) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() time.Time { return obj.ExpiresAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1114,9 +1801,182 @@ func (ec *executionContext) fieldContext_SigningSecret_expiresAt(_ context.Conte
 	return graphql.NewScalarFieldContext("SigningSecret", field, false, false, errors.New("field of type DateTime does not have child fields"))
 }
 
+func (ec *executionContext) _TestEndpointPayload_attempt(ctx context.Context, field graphql.CollectedField, obj *model.TestEndpointPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Attempt { return obj.Attempt },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Attempt) graphql.Marshaler {
+			return ec.marshalOAttempt2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐAttempt(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TestEndpointPayload_attempt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Attempt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Attempt) graphql.Marshaler {
+			return ec.marshalOAttempt2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐAttempt(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TestEndpointPayload_attempt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TestEndpointPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Attempt(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TestEndpointPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *model.TestEndpointPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.UserError { return obj.UserErrors },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TestEndpointPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TestEndpointPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TestEndpointPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
+
+func (ec *executionContext) unmarshalInputApiKeyAuthInput(ctx context.Context, obj any) (model.APIKeyAuthInput, error) {
+	var it model.APIKeyAuthInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	if _, present := asMap["header"]; !present {
+		asMap["header"] = "X-API-Key"
+	}
+
+	fieldsInOrder := [...]string{"header", "value"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "header":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("header"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Header = data
+		case "value":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("value"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Value = data
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputBasicAuthInput(ctx context.Context, obj any) (model.BasicAuthInput, error) {
+	var it model.BasicAuthInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"username", "password", "caCertificate"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "username":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("username"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Username = data
+		case "password":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("password"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Password = data
+		case "caCertificate":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("caCertificate"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CaCertificate = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
 
 func (ec *executionContext) unmarshalInputCreateEndpointInput(ctx context.Context, obj any) (model.CreateEndpointInput, error) {
 	var it model.CreateEndpointInput
@@ -1142,7 +2002,7 @@ func (ec *executionContext) unmarshalInputCreateEndpointInput(ctx context.Contex
 		asMap["signing"] = "STANDARD_V1"
 	}
 
-	fieldsInOrder := [...]string{"name", "kind", "url", "timeout", "maxConcurrency", "rateLimit", "retryPolicy", "headers", "signingSecret", "signing"}
+	fieldsInOrder := [...]string{"name", "partnerId", "kind", "url", "timeout", "maxConcurrency", "rateLimit", "retryPolicy", "headers", "auth", "maxAge", "signingSecret", "signing"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1156,6 +2016,13 @@ func (ec *executionContext) unmarshalInputCreateEndpointInput(ctx context.Contex
 				return it, err
 			}
 			it.Name = data
+		case "partnerId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("partnerId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PartnerID = graphql.OmittableOf(data)
 		case "kind":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("kind"))
 			data, err := ec.unmarshalOEndpointKind2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointKind(ctx, v)
@@ -1205,6 +2072,20 @@ func (ec *executionContext) unmarshalInputCreateEndpointInput(ctx context.Contex
 				return it, err
 			}
 			it.Headers = graphql.OmittableOf(data)
+		case "auth":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("auth"))
+			data, err := ec.unmarshalOEndpointAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpointAuthInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Auth = graphql.OmittableOf(data)
+		case "maxAge":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxAge"))
+			data, err := ec.unmarshalODuration2ᚖtimeᚐDuration(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxAge = graphql.OmittableOf(data)
 		case "signingSecret":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("signingSecret"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
@@ -1224,6 +2105,71 @@ func (ec *executionContext) unmarshalInputCreateEndpointInput(ctx context.Contex
 	return it, nil
 }
 
+func (ec *executionContext) unmarshalInputEndpointAuthInput(ctx context.Context, obj any) (model.EndpointAuthInput, error) {
+	var it model.EndpointAuthInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"apiKey", "basic", "bearer", "oauth2", "jwt", "mtls"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "apiKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("apiKey"))
+			data, err := ec.unmarshalOApiKeyAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐAPIKeyAuthInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.APIKey = graphql.OmittableOf(data)
+		case "basic":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("basic"))
+			data, err := ec.unmarshalOBasicAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐBasicAuthInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Basic = graphql.OmittableOf(data)
+		case "bearer":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("bearer"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Bearer = graphql.OmittableOf(data)
+		case "oauth2":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("oauth2"))
+			data, err := ec.unmarshalOOAuth2ClientCredentialsInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐOAuth2ClientCredentialsInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Oauth2 = graphql.OmittableOf(data)
+		case "jwt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("jwt"))
+			data, err := ec.unmarshalOJwtAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐJwtAuthInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Jwt = graphql.OmittableOf(data)
+		case "mtls":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("mtls"))
+			data, err := ec.unmarshalOMtlsInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐMtlsInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Mtls = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
 func (ec *executionContext) unmarshalInputEndpointFilter(ctx context.Context, obj any) (hub.EndpointFilter, error) {
 	var it hub.EndpointFilter
 	if obj == nil {
@@ -1235,7 +2181,7 @@ func (ec *executionContext) unmarshalInputEndpointFilter(ctx context.Context, ob
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"kinds", "states", "breakers", "nameContains"}
+	fieldsInOrder := [...]string{"kinds", "states", "breakers", "partnerIds", "nameContains"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1263,6 +2209,13 @@ func (ec *executionContext) unmarshalInputEndpointFilter(ctx context.Context, ob
 				return it, err
 			}
 			it.Breakers = data
+		case "partnerIds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("partnerIds"))
+			data, err := ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PartnerIDs = data
 		case "nameContains":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("nameContains"))
 			data, err := ec.unmarshalOString2string(ctx, v)
@@ -1270,6 +2223,170 @@ func (ec *executionContext) unmarshalInputEndpointFilter(ctx context.Context, ob
 				return it, err
 			}
 			it.NameContains = data
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputJwtAuthInput(ctx context.Context, obj any) (model.JwtAuthInput, error) {
+	var it model.JwtAuthInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	if _, present := asMap["lifetime"]; !present {
+		asMap["lifetime"] = "PT5M"
+	}
+
+	fieldsInOrder := [...]string{"algorithm", "privateKey", "keyId", "claims", "lifetime"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "algorithm":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("algorithm"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Algorithm = data
+		case "privateKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("privateKey"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PrivateKey = data
+		case "keyId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("keyId"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.KeyID = graphql.OmittableOf(data)
+		case "claims":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("claims"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Claims = graphql.OmittableOf(data)
+		case "lifetime":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("lifetime"))
+			data, err := ec.unmarshalODuration2ᚖtimeᚐDuration(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Lifetime = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputMtlsInput(ctx context.Context, obj any) (model.MtlsInput, error) {
+	var it model.MtlsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"certificate", "privateKey", "caCertificate"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "certificate":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("certificate"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Certificate = data
+		case "privateKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("privateKey"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PrivateKey = data
+		case "caCertificate":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("caCertificate"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CaCertificate = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputOAuth2ClientCredentialsInput(ctx context.Context, obj any) (model.OAuth2ClientCredentialsInput, error) {
+	var it model.OAuth2ClientCredentialsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"tokenUrl", "clientId", "clientSecret", "scopes", "audience"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "tokenUrl":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tokenUrl"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TokenURL = data
+		case "clientId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("clientId"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ClientID = data
+		case "clientSecret":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("clientSecret"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ClientSecret = data
+		case "scopes":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("scopes"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Scopes = graphql.OmittableOf(data)
+		case "audience":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("audience"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Audience = graphql.OmittableOf(data)
 		}
 	}
 	return it, nil
@@ -1330,7 +2447,7 @@ func (ec *executionContext) unmarshalInputUpdateEndpointInput(ctx context.Contex
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "name", "url", "timeout", "maxConcurrency", "rateLimit", "retryPolicy", "headers", "signing"}
+	fieldsInOrder := [...]string{"id", "name", "url", "timeout", "maxConcurrency", "rateLimit", "retryPolicy", "headers", "auth", "maxAge", "signing"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1393,6 +2510,20 @@ func (ec *executionContext) unmarshalInputUpdateEndpointInput(ctx context.Contex
 				return it, err
 			}
 			it.Headers = graphql.OmittableOf(data)
+		case "auth":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("auth"))
+			data, err := ec.unmarshalOEndpointAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpointAuthInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Auth = graphql.OmittableOf(data)
+		case "maxAge":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxAge"))
+			data, err := ec.unmarshalODuration2ᚖtimeᚐDuration(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxAge = graphql.OmittableOf(data)
 		case "signing":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("signing"))
 			data, err := ec.unmarshalOSigningScheme2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSigningScheme(ctx, v)
@@ -1416,15 +2547,13 @@ func (ec *executionContext) unmarshalInputUpdateEndpointInput(ctx context.Contex
 var endpointImplementors = []string{"Endpoint", "Node"}
 
 func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet, obj *model.Endpoint) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, endpointImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, endpointImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("Endpoint")
+			out.Values[i] = exec.String("Endpoint")
 		case "id":
 			out.Values[i] = ec._Endpoint_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1433,6 +2562,11 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 		case "name":
 			out.Values[i] = ec._Endpoint_name(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "partner":
+			out.Values[i] = ec._Endpoint_partner(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "kind":
@@ -1465,10 +2599,15 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "verifiedAt":
+			out.Values[i] = ec._Endpoint_verifiedAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "backlog":
 			field := field
 
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
 				defer func() {
 					if r := recover(); r != nil {
 						ec.Error(ctx, ec.Recover(ctx, r))
@@ -1479,27 +2618,6 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 					atomic.AddUint32(&fs.Invalids, 1)
 				}
 				return res
-			}
-
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
-
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
-					}
-					view.AddIndices(fieldIndex)
-				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
@@ -1528,9 +2646,29 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "authKind":
+			out.Values[i] = ec._Endpoint_authKind(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "authFingerprint":
+			out.Values[i] = ec._Endpoint_authFingerprint(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "maxAge":
+			out.Values[i] = ec._Endpoint_maxAge(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "signing":
 			out.Values[i] = ec._Endpoint_signing(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "publicKey":
+			out.Values[i] = ec._Endpoint_publicKey(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "signingSecrets":
@@ -1566,7 +2704,7 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 		case "subscriptions":
 			field := field
 
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
 				defer func() {
 					if r := recover(); r != nil {
 						ec.Error(ctx, ec.Recover(ctx, r))
@@ -1579,32 +2717,11 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 				return res
 			}
 
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
-
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
-					}
-					view.AddIndices(fieldIndex)
-				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
-			}
-
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "deliveries":
 			field := field
 
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
 				defer func() {
 					if r := recover(); r != nil {
 						ec.Error(ctx, ec.Recover(ctx, r))
@@ -1617,25 +2734,21 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 				return res
 			}
 
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "stats":
+			field := field
 
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
 					}
-					view.AddIndices(fieldIndex)
+				}()
+				res = ec._Endpoint_stats(ctx, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
 				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
+				return res
 			}
 
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
@@ -1648,30 +2761,19 @@ func (ec *executionContext) _Endpoint(ctx context.Context, sel ast.SelectionSet,
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var endpointConnectionImplementors = []string{"EndpointConnection"}
 
 func (ec *executionContext) _EndpointConnection(ctx context.Context, sel ast.SelectionSet, obj *model.Connection[*model.Endpoint]) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, endpointConnectionImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, endpointConnectionImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("EndpointConnection")
+			out.Values[i] = exec.String("EndpointConnection")
 		case "edges":
 			out.Values[i] = ec._EndpointConnection_edges(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1690,7 +2792,7 @@ func (ec *executionContext) _EndpointConnection(ctx context.Context, sel ast.Sel
 		case "totalCount":
 			field := field
 
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
 				defer func() {
 					if r := recover(); r != nil {
 						ec.Error(ctx, ec.Recover(ctx, r))
@@ -1703,27 +2805,6 @@ func (ec *executionContext) _EndpointConnection(ctx context.Context, sel ast.Sel
 				return res
 			}
 
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
-
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
-					}
-					view.AddIndices(fieldIndex)
-				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
-			}
-
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -1734,30 +2815,19 @@ func (ec *executionContext) _EndpointConnection(ctx context.Context, sel ast.Sel
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var endpointEdgeImplementors = []string{"EndpointEdge"}
 
 func (ec *executionContext) _EndpointEdge(ctx context.Context, sel ast.SelectionSet, obj *model.Edge[*model.Endpoint]) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, endpointEdgeImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, endpointEdgeImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("EndpointEdge")
+			out.Values[i] = exec.String("EndpointEdge")
 		case "cursor":
 			out.Values[i] = ec._EndpointEdge_cursor(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1777,30 +2847,19 @@ func (ec *executionContext) _EndpointEdge(ctx context.Context, sel ast.Selection
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var endpointPayloadImplementors = []string{"EndpointPayload"}
 
 func (ec *executionContext) _EndpointPayload(ctx context.Context, sel ast.SelectionSet, obj *model.EndpointPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, endpointPayloadImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, endpointPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("EndpointPayload")
+			out.Values[i] = exec.String("EndpointPayload")
 		case "endpoint":
 			out.Values[i] = ec._EndpointPayload_endpoint(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -1825,30 +2884,19 @@ func (ec *executionContext) _EndpointPayload(ctx context.Context, sel ast.Select
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var retryPolicyImplementors = []string{"RetryPolicy"}
 
 func (ec *executionContext) _RetryPolicy(ctx context.Context, sel ast.SelectionSet, obj *hub.RetryPolicy) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, retryPolicyImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, retryPolicyImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("RetryPolicy")
+			out.Values[i] = exec.String("RetryPolicy")
 		case "schedule":
 			out.Values[i] = ec._RetryPolicy_schedule(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1873,30 +2921,19 @@ func (ec *executionContext) _RetryPolicy(ctx context.Context, sel ast.SelectionS
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var signingSecretImplementors = []string{"SigningSecret"}
 
 func (ec *executionContext) _SigningSecret(ctx context.Context, sel ast.SelectionSet, obj *model.SigningSecret) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, signingSecretImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, signingSecretImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("SigningSecret")
+			out.Values[i] = exec.String("SigningSecret")
 		case "id":
 			out.Values[i] = ec._SigningSecret_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1905,6 +2942,11 @@ func (ec *executionContext) _SigningSecret(ctx context.Context, sel ast.Selectio
 		case "fingerprint":
 			out.Values[i] = ec._SigningSecret_fingerprint(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "publicKey":
+			out.Values[i] = ec._SigningSecret_publicKey(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		case "createdAt":
@@ -1926,14 +2968,37 @@ func (ec *executionContext) _SigningSecret(ctx context.Context, sel ast.Selectio
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+	return out
+}
 
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
+var testEndpointPayloadImplementors = []string{"TestEndpointPayload"}
+
+func (ec *executionContext) _TestEndpointPayload(ctx context.Context, sel ast.SelectionSet, obj *model.TestEndpointPayload) graphql.Marshaler {
+	selection := ec.plan.Collect(ec.OperationContext, sel, testEndpointPayloadImplementors)
+
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = exec.String("TestEndpointPayload")
+		case "attempt":
+			out.Values[i] = ec._TestEndpointPayload_attempt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._TestEndpointPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
 
 	return out
 }
@@ -1950,7 +3015,7 @@ func (ec *executionContext) unmarshalNBreakerState2githubᚗcomᚋhookgraphᚋho
 
 func (ec *executionContext) marshalNBreakerState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐBreakerState(ctx context.Context, sel ast.SelectionSet, v hub.BreakerState) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(string(v))
+	res := exec.String(string(v))
 	if res == graphql.Null {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -1965,9 +3030,7 @@ func (ec *executionContext) unmarshalNCreateEndpointInput2githubᚗcomᚋhookgra
 }
 
 func (ec *executionContext) marshalNEndpoint2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpointᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.Endpoint) graphql.Marshaler {
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNEndpoint2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpoint(ctx, sel, v[i])
 	})
 
@@ -1990,6 +3053,23 @@ func (ec *executionContext) marshalNEndpoint2ᚖgithubᚗcomᚋhookgraphᚋhookg
 	return ec._Endpoint(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalNEndpointAuthKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointAuthKind(ctx context.Context, v any) (hub.EndpointAuthKind, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := hub.EndpointAuthKind(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNEndpointAuthKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointAuthKind(ctx context.Context, sel ast.SelectionSet, v hub.EndpointAuthKind) graphql.Marshaler {
+	_ = sel
+	res := exec.String(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) marshalNEndpointConnection2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐConnection(ctx context.Context, sel ast.SelectionSet, v *model.Connection[*model.Endpoint]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
@@ -2001,9 +3081,7 @@ func (ec *executionContext) marshalNEndpointConnection2ᚖgithubᚗcomᚋhookgra
 }
 
 func (ec *executionContext) marshalNEndpointEdge2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.Edge[*model.Endpoint]) graphql.Marshaler {
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNEndpointEdge2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdge(ctx, sel, v[i])
 	})
 
@@ -2034,7 +3112,7 @@ func (ec *executionContext) unmarshalNEndpointKind2githubᚗcomᚋhookgraphᚋho
 
 func (ec *executionContext) marshalNEndpointKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointKind(ctx context.Context, sel ast.SelectionSet, v hub.EndpointKind) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(string(v))
+	res := exec.String(string(v))
 	if res == graphql.Null {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2061,7 +3139,7 @@ func (ec *executionContext) unmarshalNEndpointState2githubᚗcomᚋhookgraphᚋh
 
 func (ec *executionContext) marshalNEndpointState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointState(ctx context.Context, sel ast.SelectionSet, v hub.EndpointState) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(string(v))
+	res := exec.String(string(v))
 	if res == graphql.Null {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2082,7 +3160,7 @@ func (ec *executionContext) unmarshalNSigningScheme2githubᚗcomᚋhookgraphᚋh
 
 func (ec *executionContext) marshalNSigningScheme2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSigningScheme(ctx context.Context, sel ast.SelectionSet, v hub.SigningScheme) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(string(v))
+	res := exec.String(string(v))
 	if res == graphql.Null {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2096,9 +3174,7 @@ func (ec *executionContext) marshalNSigningSecret2githubᚗcomᚋhookgraphᚋhoo
 }
 
 func (ec *executionContext) marshalNSigningSecret2ᚕgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐSigningSecretᚄ(ctx context.Context, sel ast.SelectionSet, v []model.SigningSecret) graphql.Marshaler {
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNSigningSecret2githubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐSigningSecret(ctx, sel, v[i])
 	})
 
@@ -2111,9 +3187,54 @@ func (ec *executionContext) marshalNSigningSecret2ᚕgithubᚗcomᚋhookgraphᚋ
 	return ret
 }
 
+func (ec *executionContext) marshalNTestEndpointPayload2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐTestEndpointPayload(ctx context.Context, sel ast.SelectionSet, v *model.TestEndpointPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._TestEndpointPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNUpdateEndpointInput2githubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐUpdateEndpointInput(ctx context.Context, v any) (model.UpdateEndpointInput, error) {
 	res, err := ec.unmarshalInputUpdateEndpointInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOApiKeyAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐAPIKeyAuthInput(ctx context.Context, v any) (*model.APIKeyAuthInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputApiKeyAuthInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOBacklogChoice2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐBacklogChoice(ctx context.Context, v any) (*hub.BacklogChoice, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := hub.BacklogChoice(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOBacklogChoice2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐBacklogChoice(ctx context.Context, sel ast.SelectionSet, v *hub.BacklogChoice) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := exec.String(string(*v))
+	return res
+}
+
+func (ec *executionContext) unmarshalOBasicAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐBasicAuthInput(ctx context.Context, v any) (*model.BasicAuthInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputBasicAuthInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalOBreakerState2ᚕgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐBreakerStateᚄ(ctx context.Context, v any) ([]hub.BreakerState, error) {
@@ -2137,9 +3258,7 @@ func (ec *executionContext) marshalOBreakerState2ᚕgithubᚗcomᚋhookgraphᚋh
 	if v == nil {
 		return graphql.Null
 	}
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNBreakerState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐBreakerState(ctx, sel, v[i])
 	})
 
@@ -2157,6 +3276,14 @@ func (ec *executionContext) marshalOEndpoint2ᚖgithubᚗcomᚋhookgraphᚋhookg
 		return graphql.Null
 	}
 	return ec._Endpoint(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOEndpointAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpointAuthInput(ctx context.Context, v any) (*model.EndpointAuthInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputEndpointAuthInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalOEndpointFilter2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointFilter(ctx context.Context, v any) (*hub.EndpointFilter, error) {
@@ -2188,9 +3315,7 @@ func (ec *executionContext) marshalOEndpointKind2ᚕgithubᚗcomᚋhookgraphᚋh
 	if v == nil {
 		return graphql.Null
 	}
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNEndpointKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointKind(ctx, sel, v[i])
 	})
 
@@ -2218,7 +3343,7 @@ func (ec *executionContext) marshalOEndpointKind2ᚖgithubᚗcomᚋhookgraphᚋh
 	}
 	_ = sel
 	_ = ctx
-	res := graphql.MarshalString(string(*v))
+	res := exec.String(string(*v))
 	return res
 }
 
@@ -2243,9 +3368,7 @@ func (ec *executionContext) marshalOEndpointState2ᚕgithubᚗcomᚋhookgraphᚋ
 	if v == nil {
 		return graphql.Null
 	}
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNEndpointState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐEndpointState(ctx, sel, v[i])
 	})
 
@@ -2256,6 +3379,30 @@ func (ec *executionContext) marshalOEndpointState2ᚕgithubᚗcomᚋhookgraphᚋ
 	}
 
 	return ret
+}
+
+func (ec *executionContext) unmarshalOJwtAuthInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐJwtAuthInput(ctx context.Context, v any) (*model.JwtAuthInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputJwtAuthInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOMtlsInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐMtlsInput(ctx context.Context, v any) (*model.MtlsInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputMtlsInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOOAuth2ClientCredentialsInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐOAuth2ClientCredentialsInput(ctx context.Context, v any) (*model.OAuth2ClientCredentialsInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputOAuth2ClientCredentialsInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalORetryPolicyInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐRetryPolicyInput(ctx context.Context, v any) (*model.RetryPolicyInput, error) {
@@ -2281,7 +3428,7 @@ func (ec *executionContext) marshalOSigningScheme2ᚖgithubᚗcomᚋhookgraphᚋ
 	}
 	_ = sel
 	_ = ctx
-	res := graphql.MarshalString(string(*v))
+	res := exec.String(string(*v))
 	return res
 }
 

@@ -5,7 +5,7 @@ package generated
 import (
 	"context"
 	"errors"
-	"math"
+	"github.com/hookgraph/hookgraph/graph/exec"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -27,6 +27,16 @@ import (
 // region    **************************** field.gotpl *****************************
 
 func (ec *executionContext) _Rejection_id(ctx context.Context, field graphql.CollectedField, obj *model.Rejection) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.ID },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -50,6 +60,18 @@ func (ec *executionContext) fieldContext_Rejection_id(_ context.Context, field g
 }
 
 func (ec *executionContext) _Rejection_source(ctx context.Context, field graphql.CollectedField, obj *model.Rejection) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Source { return obj.Source() },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Source) graphql.Marshaler {
+			return ec.marshalOSource2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐSource(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -82,6 +104,16 @@ func (ec *executionContext) fieldContext_Rejection_source(_ context.Context, fie
 }
 
 func (ec *executionContext) _Rejection_reason(ctx context.Context, field graphql.CollectedField, obj *model.Rejection) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.RejectionReason { return obj.Reason },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.RejectionReason) graphql.Marshaler {
+			return ec.marshalNRejectionReason2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐRejectionReason(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -105,6 +137,16 @@ func (ec *executionContext) fieldContext_Rejection_reason(_ context.Context, fie
 }
 
 func (ec *executionContext) _Rejection_detail(ctx context.Context, field graphql.CollectedField, obj *model.Rejection) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Detail },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -128,6 +170,16 @@ func (ec *executionContext) fieldContext_Rejection_detail(_ context.Context, fie
 }
 
 func (ec *executionContext) _Rejection_method(ctx context.Context, field graphql.CollectedField, obj *model.Rejection) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Method },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -242,6 +294,16 @@ func (ec *executionContext) fieldContext_Rejection_bodyText(_ context.Context, f
 }
 
 func (ec *executionContext) _Rejection_receivedAt(ctx context.Context, field graphql.CollectedField, obj *model.Rejection) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() time.Time { return obj.ReceivedAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -265,6 +327,18 @@ func (ec *executionContext) fieldContext_Rejection_receivedAt(_ context.Context,
 }
 
 func (ec *executionContext) _RejectionConnection_edges(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.Rejection]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.Edge[*model.Rejection] { return obj.Edges() },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.Edge[*model.Rejection]) graphql.Marshaler {
+			return ec.marshalNRejectionEdge2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdgeᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -297,6 +371,18 @@ func (ec *executionContext) fieldContext_RejectionConnection_edges(_ context.Con
 }
 
 func (ec *executionContext) _RejectionConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.Rejection]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.Rejection { return obj.Nodes() },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.Rejection) graphql.Marshaler {
+			return ec.marshalNRejection2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐRejectionᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -329,6 +415,18 @@ func (ec *executionContext) fieldContext_RejectionConnection_nodes(_ context.Con
 }
 
 func (ec *executionContext) _RejectionConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.Rejection]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.PageInfo { return obj.PageInfo() },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPageInfo(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -384,6 +482,16 @@ func (ec *executionContext) fieldContext_RejectionConnection_totalCount(_ contex
 }
 
 func (ec *executionContext) _RejectionEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *model.Edge[*model.Rejection]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Cursor },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -407,6 +515,18 @@ func (ec *executionContext) fieldContext_RejectionEdge_cursor(_ context.Context,
 }
 
 func (ec *executionContext) _RejectionEdge_node(ctx context.Context, field graphql.CollectedField, obj *model.Edge[*model.Rejection]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Rejection { return obj.Node },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Rejection) graphql.Marshaler {
+			return ec.marshalNRejection2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐRejection(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -497,15 +617,13 @@ func (ec *executionContext) unmarshalInputRejectionFilter(ctx context.Context, o
 var rejectionImplementors = []string{"Rejection", "Node"}
 
 func (ec *executionContext) _Rejection(ctx context.Context, sel ast.SelectionSet, obj *model.Rejection) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, rejectionImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, rejectionImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("Rejection")
+			out.Values[i] = exec.String("Rejection")
 		case "id":
 			out.Values[i] = ec._Rejection_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -555,30 +673,19 @@ func (ec *executionContext) _Rejection(ctx context.Context, sel ast.SelectionSet
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var rejectionConnectionImplementors = []string{"RejectionConnection"}
 
 func (ec *executionContext) _RejectionConnection(ctx context.Context, sel ast.SelectionSet, obj *model.Connection[*model.Rejection]) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, rejectionConnectionImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, rejectionConnectionImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("RejectionConnection")
+			out.Values[i] = exec.String("RejectionConnection")
 		case "edges":
 			out.Values[i] = ec._RejectionConnection_edges(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -597,7 +704,7 @@ func (ec *executionContext) _RejectionConnection(ctx context.Context, sel ast.Se
 		case "totalCount":
 			field := field
 
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
 				defer func() {
 					if r := recover(); r != nil {
 						ec.Error(ctx, ec.Recover(ctx, r))
@@ -610,27 +717,6 @@ func (ec *executionContext) _RejectionConnection(ctx context.Context, sel ast.Se
 				return res
 			}
 
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
-
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
-					}
-					view.AddIndices(fieldIndex)
-				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
-			}
-
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -641,30 +727,19 @@ func (ec *executionContext) _RejectionConnection(ctx context.Context, sel ast.Se
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var rejectionEdgeImplementors = []string{"RejectionEdge"}
 
 func (ec *executionContext) _RejectionEdge(ctx context.Context, sel ast.SelectionSet, obj *model.Edge[*model.Rejection]) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, rejectionEdgeImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, rejectionEdgeImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("RejectionEdge")
+			out.Values[i] = exec.String("RejectionEdge")
 		case "cursor":
 			out.Values[i] = ec._RejectionEdge_cursor(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -684,15 +759,6 @@ func (ec *executionContext) _RejectionEdge(ctx context.Context, sel ast.Selectio
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
@@ -701,9 +767,7 @@ func (ec *executionContext) _RejectionEdge(ctx context.Context, sel ast.Selectio
 // region    ***************************** type.gotpl *****************************
 
 func (ec *executionContext) marshalNRejection2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐRejectionᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.Rejection) graphql.Marshaler {
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNRejection2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐRejection(ctx, sel, v[i])
 	})
 
@@ -737,9 +801,7 @@ func (ec *executionContext) marshalNRejectionConnection2ᚖgithubᚗcomᚋhookgr
 }
 
 func (ec *executionContext) marshalNRejectionEdge2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.Edge[*model.Rejection]) graphql.Marshaler {
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNRejectionEdge2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdge(ctx, sel, v[i])
 	})
 
@@ -770,7 +832,7 @@ func (ec *executionContext) unmarshalNRejectionReason2githubᚗcomᚋhookgraph�
 
 func (ec *executionContext) marshalNRejectionReason2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐRejectionReason(ctx context.Context, sel ast.SelectionSet, v hub.RejectionReason) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(string(v))
+	res := exec.String(string(v))
 	if res == graphql.Null {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -808,9 +870,7 @@ func (ec *executionContext) marshalORejectionReason2ᚕgithubᚗcomᚋhookgraph�
 	if v == nil {
 		return graphql.Null
 	}
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNRejectionReason2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐRejectionReason(ctx, sel, v[i])
 	})
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"github.com/hookgraph/hookgraph/graph/exec"
 	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -22,19 +23,24 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	ApiKey() ApiKeyResolver
 	Attempt() AttemptResolver
 	Delivery() DeliveryResolver
 	Endpoint() EndpointResolver
 	Event() EventResolver
 	EventSubscription() EventSubscriptionResolver
+	EventType() EventTypeResolver
 	Mutation() MutationResolver
+	Partner() PartnerResolver
 	Query() QueryResolver
 	Source() SourceResolver
 	Subscription() SubscriptionResolver
+	Viewer() ViewerResolver
 }
 
 type DirectiveRoot struct {
-	HasScope func(ctx context.Context, obj any, next graphql.Resolver, scope hub.Scope) (res any, err error)
+	HasScope           func(ctx context.Context, obj any, next graphql.Resolver, scope hub.Scope) (res any, err error)
+	HiddenFromPartners func(ctx context.Context, obj any, next graphql.Resolver) (res any, err error)
 }
 
 type ComplexityRoot struct {
@@ -59,29 +65,52 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	opCtx := graphql.GetOperationContext(ctx)
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
+		ec.unmarshalInputApiKeyAuthInput,
 		ec.unmarshalInputApiKeyVerificationInput,
+		ec.unmarshalInputBasicAuthInput,
 		ec.unmarshalInputBasicVerificationInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateEndpointInput,
+		ec.unmarshalInputCreatePartnerInput,
 		ec.unmarshalInputCreateSourceInput,
 		ec.unmarshalInputCreateSubscriptionInput,
 		ec.unmarshalInputDeleteInput,
 		ec.unmarshalInputDeliveryFilter,
+		ec.unmarshalInputEndpointAuthInput,
 		ec.unmarshalInputEndpointFilter,
 		ec.unmarshalInputEventFilter,
+		ec.unmarshalInputEventTypeFilter,
 		ec.unmarshalInputHeaderInput,
 		ec.unmarshalInputHmacVerificationInput,
+		ec.unmarshalInputJwtAuthInput,
+		ec.unmarshalInputJwtVerificationInput,
+		ec.unmarshalInputMissedByInput,
+		ec.unmarshalInputMtlsInput,
+		ec.unmarshalInputOAuth2ClientCredentialsInput,
+		ec.unmarshalInputPollInput,
+		ec.unmarshalInputPollPaginationInput,
+		ec.unmarshalInputPreviewSubscriptionInput,
 		ec.unmarshalInputPublishEventInput,
+		ec.unmarshalInputPutEventTypeInput,
+		ec.unmarshalInputQueueInput,
 		ec.unmarshalInputRateLimitInput,
+		ec.unmarshalInputRegisterDocumentInput,
 		ec.unmarshalInputRejectionFilter,
+		ec.unmarshalInputReplayFilter,
 		ec.unmarshalInputRetryPolicyInput,
+		ec.unmarshalInputSettleDeliveryInput,
 		ec.unmarshalInputSourceFilter,
 		ec.unmarshalInputSourceResponseInput,
+		ec.unmarshalInputStartReplayInput,
+		ec.unmarshalInputStatsFilter,
 		ec.unmarshalInputSubscriptionFilter,
 		ec.unmarshalInputTimeRange,
+		ec.unmarshalInputTransformInput,
 		ec.unmarshalInputUpdateEndpointInput,
+		ec.unmarshalInputUpdatePartnerInput,
 		ec.unmarshalInputUpdateSourceInput,
 		ec.unmarshalInputUpdateSubscriptionInput,
+		ec.unmarshalInputUpstreamGraphqlInput,
 		ec.unmarshalInputVerificationInput,
 	)
 	first := true
@@ -107,9 +136,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 					return nil
 				}
 			}
-			var buf bytes.Buffer
-			data.MarshalGQL(&buf)
-			response.Data = buf.Bytes()
+			response.Data = exec.Encode(data)
 			if atomic.LoadInt32(&ec.Deferred) > 0 {
 				hasNext := atomic.LoadInt32(&ec.PendingDeferred) > 0
 				response.HasNext = &hasNext
@@ -157,6 +184,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 
 type executionContext struct {
 	*graphql.ExecutionContextState[ResolverRoot, DirectiveRoot, ComplexityRoot]
+	plan exec.Plan
 }
 
 func newExecutionContext(
@@ -201,10 +229,16 @@ directive @hasScope(
 ) on FIELD_DEFINITION
 
 """
+What the operator keeps to itself. For a partner the field is an error with the code ` + "`" + `FORBIDDEN` + "`" + ` and, where it may
+be null, the rest of the answer stands.
+"""
+directive @hiddenFromPartners on FIELD_DEFINITION
+
+"""
 What a field costs: ` + "`" + `weight + size × cost of its selections` + "`" + `. Objects weigh 1 and leaf fields 0 unless this says
 otherwise. The size of a connection is ` + "`" + `first` + "`" + ` or ` + "`" + `last` + "`" + `, 20 if neither is given; that of any other field is 1
 unless this says otherwise. An operation that costs more than the limit is refused with ` + "`" + `COST_LIMIT_EXCEEDED` + "`" + `
-before it runs; ` + "`" + `extensions.cost` + "`" + ` tells what it cost and the limit.
+before it runs; ` + "`" + `extensions.cost` + "`" + ` tells what it cost, the limit, and what is left of the credential's points.
 """
 directive @cost(
   "Cost of the field itself."
@@ -319,6 +353,15 @@ input RateLimitInput {
   period: Duration! = "PT1S"
 }
 
+"What can be read."
+type Query
+
+"What can be changed. The fields of one operation are executed in order, each seeing what the one before has changed."
+type Mutation
+
+"What can be watched. An operation has exactly one field."
+type Subscription
+
 extend type Query {
   "Anything that has an ID, whatever its kind; null where nothing is found. Needs EVENTS_READ, and for API keys ADMIN too."
   node(
@@ -352,7 +395,15 @@ type Delivery implements Node {
   reason: String
   "Attempts made so far."
   attemptCount: Int!
-  "When it is attempted next; null once it has ended."
+  """
+  The delivery at the head of its line, which has the same ordering key and has to end first; null where it does not wait
+  for its turn, and in deliveryUpdates, where the reason names it.
+  """
+  blockedBy: Delivery @cost(weight: 1)
+  """
+  When it is attempted next: not before what an open breaker or the endpoint's own wish allows. Null once it has ended,
+  and while it is held until somebody acts.
+  """
   nextAttemptAt: DateTime
   "When it was made."
   createdAt: DateTime!
@@ -377,11 +428,11 @@ enum DeliveryStatus {
   DELIVERED
   "It was given up; the reason says why."
   DEAD
-  "Somebody asked for it."
+  "It is not wanted any more: somebody asked for it, or it was stale. The reason says which."
   CANCELED
 }
 
-"One try to make a delivery."
+"One try to make a delivery, or a test or challenge of an endpoint."
 type Attempt implements Node {
   "Begins with ` + "`" + `att_` + "`" + `."
   id: ID!
@@ -395,13 +446,13 @@ type Attempt implements Node {
   outcome: AttemptOutcome!
   "HTTP status of the answer; null where there was none."
   statusCode: Int
-  "What went wrong; null where nothing did."
+  "What went wrong, also where a renewed access token mended it within the attempt; null where nothing did."
   error: String
   "Where the request was sent; null where none could be."
   requestUrl: String
   "Headers as sent, redacted. Needs PAYLOADS_READ."
   requestHeaders: [Header!] @hasScope(scope: PAYLOADS_READ)
-  "The body as sent, as text, with U+FFFD for what is not UTF-8; null once the event is no longer stored. Needs PAYLOADS_READ."
+  "The body as sent, as text, with U+FFFD for what is not UTF-8; null where nothing was sent because the transform failed, and once the event is no longer stored. Needs PAYLOADS_READ."
   requestBody: String @hasScope(scope: PAYLOADS_READ) @cost(weight: 1)
   "Headers of the answer, redacted. Needs PAYLOADS_READ."
   responseHeaders: [Header!] @hasScope(scope: PAYLOADS_READ)
@@ -423,11 +474,13 @@ enum AttemptOutcome {
   TLS_FAILED
   "The endpoint's address is one that the hub may not reach."
   ADDRESS_BLOCKED
+  "The subscription's transform failed, so nothing was sent and the delivery is held."
+  TRANSFORM_FAILED
   "The hub itself cut it off; it is repeated at once and held against nobody."
   INTERRUPTED
 }
 
-"Chooses deliveries. All conditions that are given hold at once."
+"Chooses deliveries. All conditions that are given hold at once; an empty list is none."
 input DeliveryFilter {
   "In any of these statuses."
   statuses: [DeliveryStatus!]
@@ -437,6 +490,8 @@ input DeliveryFilter {
   subscriptionIds: [ID!]
   "Of any of these events."
   eventIds: [ID!]
+  "To endpoints of any of these partners, deleted ones included."
+  partnerIds: [ID!]
   "Made within this span."
   createdAt: TimeRange
 }
@@ -489,6 +544,61 @@ type DeliveryPayload {
   userErrors: [UserError!]!
 }
 
+"""
+One step of deliveryStream: some deliveries, at most 100 and about 4 MiB of bodies. The first step comes at once and
+has none.
+"""
+type DeliveryStreamPayload {
+  "Leased to this consumer, those due longest first."
+  deliveries: [LeasedDelivery!]!
+}
+
+"A delivery that one consumer of a STREAM endpoint has until the lease ends."
+type LeasedDelivery {
+  "The delivery; its ID is what other endpoints are sent as ` + "`" + `webhook-id` + "`" + `."
+  delivery: Delivery!
+  "What an HTTP endpoint would have got as its body; what is not UTF-8 is replaced. Needs PAYLOADS_READ."
+  body: String! @hasScope(scope: PAYLOADS_READ)
+  "The same bytes exactly, in Base64. Needs PAYLOADS_READ."
+  rawBody: String! @hasScope(scope: PAYLOADS_READ)
+  "What an HTTP endpoint would have got as its Content-Type."
+  contentType: String!
+  "What settleDeliveries settles it by. It is good for this delivery and this lease alone."
+  leaseToken: String!
+  "Until when it must be settled: 60 s after it was leased."
+  leaseExpiresAt: DateTime!
+}
+
+"What a consumer says of a delivery that it was handed by deliveryStream."
+input SettleDeliveryInput {
+  "Which delivery."
+  deliveryId: ID!
+  "Its leaseToken, as it was handed over."
+  leaseToken: String!
+  "What has become of it."
+  outcome: SettleOutcome!
+  "Why, for RETRY and REJECT; kept with the attempt, 1,000 characters at most."
+  reason: String
+}
+
+"What has become of a delivery that was pulled."
+enum SettleOutcome {
+  "It is DELIVERED."
+  ACKNOWLEDGE
+  "The attempt failed: the next one follows by the endpoint's retry policy, or it is DEAD where the schedule has ended."
+  RETRY
+  "It is DEAD at once, without a further attempt."
+  REJECT
+}
+
+"One step of deliveryUpdates."
+type DeliveryUpdatesPayload {
+  "Stands behind everything handed over so far; give it as ` + "`" + `after` + "`" + ` to go on from here."
+  cursor: String!
+  "Deliveries as they stood at each change, in order; one that changed twice is there twice. None: everything before the cursor has been handed over."
+  deliveries: [Delivery!]!
+}
+
 extend type Query {
   "A delivery by ID; null where nothing is found. Needs EVENTS_READ."
   delivery(
@@ -514,7 +624,9 @@ extend type Query {
 extend type Mutation {
   """
   Attempts a delivery again now. One that has ended, delivered ones included, starts its schedule over; one that
-  waits keeps its place in it. CONFLICT while an attempt is in flight. Needs DELIVERIES_WRITE.
+  waits keeps its place in it, and a body whose transform failed is made anew, an ordering key that failed too. With
+  STRICT ordering what has ended takes its place by sequence again. CONFLICT while an attempt is in flight, and for what
+  waits for its turn. Needs DELIVERIES_WRITE.
   """
   retryDelivery(
     "Which delivery."
@@ -522,13 +634,157 @@ extend type Mutation {
   ): DeliveryPayload! @hasScope(scope: DELIVERIES_WRITE) @cost(weight: 10)
 
   """
-  Cancels a delivery that waits. An attempt in flight is still recorded but changes nothing. CONFLICT if it has
-  ended. Needs DELIVERIES_WRITE.
+  Cancels a delivery that waits, or a dead one that others with its ordering key wait behind. An attempt in flight is
+  still recorded but changes nothing. CONFLICT if it has ended otherwise. Needs DELIVERIES_WRITE.
   """
   cancelDelivery(
     "Which delivery."
     id: ID!
   ): DeliveryPayload! @hasScope(scope: DELIVERIES_WRITE) @cost(weight: 10)
+
+  """
+  Settles deliveries received from deliveryStream, over any connection and at any node; at most 500, each by itself,
+  and answered in their order once all is stored. CONFLICT where the lease has ended, the delivery was settled or
+  canceled before, or the token is another's; NOT_FOUND where there is no such delivery. Needs DELIVERIES_WRITE.
+  """
+  settleDeliveries(
+    "What has become of each."
+    input: [SettleDeliveryInput!]!
+  ): [DeliveryPayload!]! @hasScope(scope: DELIVERIES_WRITE) @cost(weight: 1, sizedBy: "input")
+}
+
+extend type Subscription {
+  """
+  Pulls the deliveries of a STREAM endpoint: each is leased to this consumer until it is settled, at most maxInFlight
+  at a time, and so on as they are settled. What is not settled before its lease ends has failed (TIMED_OUT) and is
+  offered again by the retry policy. What is not settled when the stream ends is free at once (INTERRUPTED) and is not
+  held against the delivery. Several consumers of one endpoint, at one node or several, share its deliveries. A paused
+  endpoint, its rate limit and its maximum age hold as for any other. BAD_USER_INPUT where the endpoint is of another
+  kind, NOT_FOUND where there is none, also once it is deleted. Needs DELIVERIES_WRITE.
+  """
+  deliveryStream(
+    "Which endpoint."
+    endpointId: ID!
+    "Unsettled at a time, 1 to 1000."
+    maxInFlight: Int = 100
+  ): DeliveryStreamPayload! @hasScope(scope: DELIVERIES_WRITE) @cost(assumedSize: 100)
+}
+
+extend type Subscription {
+  """
+  State changes of deliveries that the filter admits, in the order of their commits, each exactly once: created,
+  attempted, delivered, dead, canceled, retried. Each is shown with status, reason, attemptCount, nextAttemptAt and
+  completedAt as they were at that change, its attempts as they are now. One that waits is HELD where something held
+  it at that change; to pause, resume or open a breaker is no change of each delivery that waits, so none comes for
+  it. The cursor works as in eventStream, without gap or repetition across reconnects, restarts and nodes: the first
+  step comes at once and has none, empty steps are progress, over SSE each step's id is its cursor and
+  ` + "`" + `Last-Event-ID` + "`" + ` stands for ` + "`" + `after` + "`" + `. The newest 2,000,000 changes are kept, for 24 hours; a cursor that lies before
+  them ends the stream with ` + "`" + `CURSOR_EXPIRED` + "`" + `. Needs EVENTS_READ.
+  """
+  deliveryUpdates(
+    "Cursor of an earlier step; only what came after it is handed over. ` + "`" + `BAD_USER_INPUT` + "`" + ` if malformed."
+    after: String
+    "Where to begin without a cursor."
+    from: StreamStart = LATEST
+    "Which deliveries, by how they stood at the change."
+    filter: DeliveryFilter
+    "Deliveries in one step at most, 1 to 500."
+    batchSize: Int = 50
+  ): DeliveryUpdatesPayload! @hasScope(scope: EVENTS_READ) @cost(sizedBy: "batchSize")
+}
+`, BuiltIn: false},
+	{Name: "../../schema/document.graphqls", Input: `"""
+A trusted document: a GraphQL document that was checked once and that clients ask for by its name or hash instead
+of sending its text. It never changes. Needs ADMIN, wherever it is met.
+"""
+type Document implements Node {
+  "Begins with ` + "`" + `doc_` + "`" + `."
+  id: ID!
+  "What clients give as ` + "`" + `documentId` + "`" + `, unique among documents; the hash if it was registered without a name."
+  name: String!
+  "` + "`" + `sha256:` + "`" + ` and the SHA-256 of the text in lower-case hexadecimal digits. Clients may give it as ` + "`" + `documentId` + "`" + ` too."
+  hash: String!
+  "The document, as it was registered."
+  text: String!
+  "When it was registered."
+  createdAt: DateTime!
+}
+
+"One page of trusted documents."
+type DocumentConnection {
+  "The items with their cursors."
+  edges: [DocumentEdge!]!
+  "The items."
+  nodes: [Document!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many there are; counted only when selected."
+  totalCount: Int @cost(weight: 1)
+}
+
+"A trusted document in a list."
+type DocumentEdge {
+  "Its place in the list, opaque."
+  cursor: String!
+  "The document."
+  node: Document!
+}
+
+"A document to trust."
+input RegisterDocumentInput {
+  """
+  What clients will give as ` + "`" + `documentId` + "`" + `: 1 to 128 letters, digits, dashes, dots, underscores and tildes. Without
+  it clients ask by the hash. CONFLICT if the name is taken by another text; to change what clients get, give the
+  new text a new name.
+  """
+  name: String
+  """
+  The document: one or more operations with their fragments, at most 64 KiB. It must be valid under this schema and
+  within the limits of documents; what is wrong is told with its line and column.
+  """
+  document: String!
+}
+
+"Answer of a registration."
+type DocumentPayload {
+  "The document as it stands now; null if something was wrong."
+  document: Document
+  "What was wrong, all at once; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend type Query {
+  """
+  The trusted documents that were registered by mutation, newest first. Those that a hub reads from files when it
+  starts are not among them. Needs ADMIN.
+  """
+  documents(
+    "Page size from the start, 20 if absent, at most 100. Not together with last."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+    "Page size from the end, at most 100."
+    last: Int
+    "Cursor of the item after the page."
+    before: String
+  ): DocumentConnection! @hasScope(scope: ADMIN)
+}
+
+extend type Mutation {
+  """
+  Registers a trusted document, on all nodes within a second. Registering the same text under the same name again
+  changes nothing. At most 1,000 documents and 4 MiB of them are kept. Needs ADMIN.
+  """
+  registerDocument(
+    "The document."
+    input: RegisterDocumentInput!
+  ): DocumentPayload! @hasScope(scope: ADMIN) @cost(weight: 10)
+
+  "Removes a trusted document. Clients that ask for it are answered PERSISTED_QUERY_NOT_FOUND from then on. Needs ADMIN."
+  removeDocument(
+    "Which document."
+    input: DeleteInput!
+  ): DeletePayload! @hasScope(scope: ADMIN) @cost(weight: 10)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/endpoint.graphqls", Input: `"Where deliveries go."
@@ -537,9 +793,11 @@ type Endpoint implements Node {
   id: ID!
   "Name for people."
   name: String!
+  "Whose it is; null where it is the operator's."
+  partner: Partner
   "How it gets its deliveries."
   kind: EndpointKind!
-  "Where requests are sent."
+  "Where requests are sent, or messages published; null for STREAM."
   url: String
   "Whether it gets its deliveries now."
   state: EndpointState!
@@ -549,20 +807,39 @@ type Endpoint implements Node {
   breaker: BreakerState!
   "When the next probe is due, while the breaker is open."
   breakerUntil: DateTime
+  """
+  When it proved that it wants what we send: it answered the ownership challenge at its present URL. Null if it has
+  not; then it gets nothing where the hub demands the proof.
+  """
+  verifiedAt: DateTime
   "Deliveries not yet settled."
   backlog: Int! @cost(weight: 1)
-  "From connecting to the last byte of the answer."
+  "From connecting to the last byte of the answer. For STREAM it is of no account: a consumer has each delivery for 60 s."
   timeout: Duration!
-  "Requests in flight at most."
+  "Requests in flight at most, from all nodes of the hub together. For STREAM it is of no account: each consumer says how many it takes."
   maxConcurrency: Int!
-  "How often it may be called; null: as often as it answers."
+  """
+  How often all nodes of the hub together may call it; null: as often as it answers. For STREAM each node counts what
+  it hands to the consumers that are connected to it.
+  """
   rateLimit: RateLimit
   "When a failed delivery is tried again."
   retryPolicy: RetryPolicy!
   "Headers added to every request; values of credentials are redacted."
   headers: [Header!]
+  "How the hub shows the endpoint who calls."
+  authKind: EndpointAuthKind!
+  """
+  Twelve hexadecimal characters to tell credentials apart, like those of signing secrets; null where the endpoint has
+  no credential.
+  """
+  authFingerprint: String
+  "How long after it was made a delivery that is not delivered is dead, whatever its schedule; null: never for its age."
+  maxAge: Duration
   "How deliveries are signed."
   signing: SigningScheme!
+  "For STANDARD_V1A: what receivers verify with, in the whpk_ form. Of the newest key, if there are several."
+  publicKey: String
   "Never the secrets; newest first. Each that has not expired signs."
   signingSecrets: [SigningSecret!]!
   "When it was created."
@@ -591,12 +868,38 @@ type Endpoint implements Node {
     "Which deliveries."
     filter: DeliveryFilter
   ): DeliveryConnection!
+  "What happened to its deliveries over one span; what concerns events alone is 0. The span is widened to what is kept; see the stats query."
+  stats(
+    "Begin of the span."
+    since: DateTime!
+    "End of the span; now if absent."
+    until: DateTime
+  ): StatsBucket! @cost(weight: 5)
 }
 
 "How an endpoint gets its deliveries."
 enum EndpointKind {
   "As signed POST requests."
   HTTP
+  """
+  Its consumers pull them by deliveryStream, over a connection that they open, and settle each by settleDeliveries.
+  Nothing is sent to it, so it has no URL, headers, credential or signature.
+  """
+  STREAM
+  """
+  As messages published to a broker, by a URL such as ` + "`" + `nats://broker.example.com:4222/orders.created` + "`" + ` or
+  ` + "`" + `tls+nats://…` + "`" + `. A JetStream stream that captures the subject acknowledges each message and drops repetitions by its
+  ` + "`" + `Nats-Msg-Id` + "`" + `; without one, somebody must be listening, and the message is handed over as NATS does, at most once.
+
+  For RabbitMQ and other brokers of AMQP 0-9-1, ` + "`" + `amqp://broker.example.com:5672/vhost?queue=orders` + "`" + ` or
+  ` + "`" + `amqps://…/vhost?exchange=orders&routing_key=created` + "`" + ` (without a path in the virtual host ` + "`" + `/` + "`" + `). A message is persistent,
+  delivered once the broker has confirmed it, and refused where no queue takes it. Its message-id is the ` + "`" + `webhook-id` + "`" + `.
+
+  For Kafka, ` + "`" + `kafka://one.example.com:9092,two.example.com:9092/orders` + "`" + ` or ` + "`" + `kafka+tls://…` + "`" + `, with ` + "`" + `?sasl=plain` + "`" + `,
+  ` + "`" + `scram-sha-256` + "`" + ` or ` + "`" + `scram-sha-512` + "`" + ` where the best that the broker has is not to be taken. A message is delivered once
+  all replicas in sync have it. Its key is the event's ordering key.
+  """
+  QUEUE
 }
 
 "Whether an endpoint gets its deliveries now. Nothing is dropped in any state."
@@ -605,7 +908,7 @@ enum EndpointState {
   ACTIVE
   "Somebody paused it; its deliveries are held."
   PAUSED
-  "The hub stopped it, and stateReason says why; its deliveries are held until it is resumed."
+  "The hub or somebody stopped it, and stateReason says why; its deliveries are held until it is resumed."
   DISABLED
 }
 
@@ -621,10 +924,118 @@ enum BreakerState {
 
 "How deliveries are signed."
 enum SigningScheme {
-  "Standard Webhooks with HMAC-SHA256."
+  "Standard Webhooks with HMAC-SHA256 (` + "`" + `v1` + "`" + `): both sides know the secret."
   STANDARD_V1
+  "Standard Webhooks with Ed25519 (` + "`" + `v1a` + "`" + `): receivers verify with the public key."
+  STANDARD_V1A
   "Not at all."
   NONE
+}
+
+"How the hub shows an endpoint, or what a source fetches from, who calls."
+enum EndpointAuthKind {
+  "Not at all, but for the signature."
+  NONE
+  "A fixed value in a header."
+  API_KEY
+  "A user name and a password."
+  BASIC
+  "A fixed token."
+  BEARER
+  "An access token that the hub gets from a token server."
+  OAUTH2_CLIENT_CREDENTIALS
+  "A token that the hub signs for each request."
+  JWT
+  "A client certificate."
+  MTLS
+}
+
+"What becomes of the deliveries that waited when an endpoint is resumed."
+enum BacklogChoice {
+  "All are sent."
+  SEND_ALL
+  """
+  Of the deliveries to one subscription whose events have the same ordering key, the newest is sent and the others
+  are canceled. Those whose events have none are all sent.
+  """
+  SEND_NEWEST_PER_KEY
+  "All are canceled."
+  CANCEL
+}
+
+"""
+A credential that the hub shows an endpoint, or what a source fetches from; give exactly one. It is stored encrypted,
+is never shown again, and is removed from what is kept of attempts.
+"""
+input EndpointAuthInput {
+  "A fixed value in a header."
+  apiKey: ApiKeyAuthInput
+  "A user name and a password."
+  basic: BasicAuthInput
+  "A token, sent as ` + "`" + `Authorization: Bearer <token>` + "`" + `."
+  bearer: String
+  "An access token from a token server. It is fetched once for all, kept as long as it holds, and renewed once where the endpoint answers 401."
+  oauth2: OAuth2ClientCredentialsInput
+  "A token that is signed for each request, sent as ` + "`" + `Authorization: Bearer <token>` + "`" + `."
+  jwt: JwtAuthInput
+  "A client certificate. The endpoint's URL must be one with TLS."
+  mtls: MtlsInput
+}
+
+"A fixed value in a header."
+input ApiKeyAuthInput {
+  "Name of the header; not one that the hub sets itself."
+  header: String! = "X-API-Key"
+  "The value, at most 8 KiB."
+  value: String!
+}
+
+"HTTP Basic, or the login at a broker."
+input BasicAuthInput {
+  "User name, without a colon."
+  username: String!
+  "Password, at most 8 KiB."
+  password: String!
+  "Authorities that may sign the server's own certificate, in PEM; absent: those that the hub's machine trusts. The URL must be one with TLS."
+  caCertificate: String
+}
+
+"OAuth 2.0 client credentials (RFC 6749, section 4.4)."
+input OAuth2ClientCredentialsInput {
+  "Where tokens are had; private addresses must be allowed by the hub's configuration."
+  tokenUrl: String!
+  "Identifier of the client."
+  clientId: String!
+  "Secret of the client, at most 8 KiB."
+  clientSecret: String!
+  "Scopes to ask for, at most 64."
+  scopes: [String!]
+  "Sent as the parameter ` + "`" + `audience` + "`" + `, which some token servers need."
+  audience: String
+}
+
+"A JSON Web Token that the hub signs; iat, exp and jti are set for each request."
+input JwtAuthInput {
+  "` + "`" + `RS256` + "`" + `, ` + "`" + `ES256` + "`" + `, ` + "`" + `EdDSA` + "`" + ` or ` + "`" + `HS256` + "`" + `."
+  algorithm: String!
+  "Private key in PEM, not encrypted; for HS256 the shared key as text, at least 32 bytes."
+  privateKey: String!
+  "Sent as ` + "`" + `kid` + "`" + ` in the token's header."
+  keyId: String
+  "Further claims, a JSON object, such as iss, sub and aud. Not iat, exp, nbf and jti."
+  claims: JSON
+  "How long a token holds, PT10S to PT1H."
+  lifetime: Duration = "PT5M"
+}
+
+"A client certificate (mutual TLS)."
+input MtlsInput {
+  "The certificate in PEM, with those between it and its authority after it."
+  certificate: String!
+  "Its private key in PEM, not encrypted."
+  privateKey: String!
+  "Authorities that may sign the server's own certificate, in PEM; absent: those that the hub's machine trusts."
+  caCertificate: String
 }
 
 "One of an endpoint's signing secrets, without the secret."
@@ -636,6 +1047,8 @@ type SigningSecret {
   key, and nobody can try guesses against them.
   """
   fingerprint: String!
+  "For a key of STANDARD_V1A: its public half, in the whpk_ form."
+  publicKey: String
   "When it was made or given."
   createdAt: DateTime!
   "When it stops signing; null: it does not."
@@ -662,7 +1075,7 @@ input RetryPolicyInput {
   finalStatuses: [String!]
 }
 
-"Chooses endpoints. All conditions that are given hold at once."
+"Chooses endpoints. All conditions that are given hold at once; an empty list is none."
 input EndpointFilter {
   "Any of these kinds."
   kinds: [EndpointKind!]
@@ -670,6 +1083,8 @@ input EndpointFilter {
   states: [EndpointState!]
   "Any of these healths."
   breakers: [BreakerState!]
+  "Of any of these partners."
+  partnerIds: [ID!]
   "Part of the name, without regard to case."
   nameContains: String
 }
@@ -698,23 +1113,35 @@ type EndpointEdge {
 input CreateEndpointInput {
   "Name for people, 1 to 200 characters."
   name: String!
+  """
+  Whose it is to be, for good: it gets what that partner sees. Default: whoever asks, so the operator's or the
+  asking partner's own. FORBIDDEN where a partner names another, NOT_FOUND if there is no such partner.
+  """
+  partnerId: ID
   "How it gets its deliveries."
   kind: EndpointKind = HTTP
-  "Where requests are sent. Required for HTTP; private addresses must be allowed by the hub's configuration."
+  """
+  Where requests are sent, or messages published. Required for HTTP and QUEUE, and not given for STREAM; private
+  addresses must be allowed by the hub's configuration.
+  """
   url: String
-  "From connecting to the last byte of the answer, at most PT60S."
+  "From connecting to the last byte of the answer, at most PT60S. For STREAM it is of no account."
   timeout: Duration = "PT15S"
-  "Requests in flight at most, 1 to 256."
+  "Requests in flight at most, from all nodes of the hub together, 1 to 256."
   maxConcurrency: Int = 16
-  "How often it may be called."
+  "How often it may be called, by all nodes of the hub together."
   rateLimit: RateLimitInput
   "When a failed delivery is tried again."
   retryPolicy: RetryPolicyInput
-  "Headers added to every request."
+  "Headers added to every request. Not those that the hub sets itself, nor the one that carries the credential."
   headers: [HeaderInput!]
-  "Given, or generated; whsec_ form of Standard Webhooks."
+  "A credential for its requests."
+  auth: EndpointAuthInput
+  "How long after it was made a delivery that is not delivered is dead, whatever its schedule: PT1S to P30D."
+  maxAge: Duration
+  "Given, or generated; whsec_ form of Standard Webhooks, for STANDARD_V1A the whsk_ form of a private key."
   signingSecret: String
-  "How deliveries are signed."
+  "How deliveries are signed. For STREAM it is of no account: nothing is sent, so nothing is signed."
   signing: SigningScheme = STANDARD_V1
 }
 
@@ -724,19 +1151,23 @@ input UpdateEndpointInput {
   id: ID!
   "Name for people, 1 to 200 characters."
   name: String
-  "Where requests are sent."
+  "Where requests are sent, or messages published. What is at a new URL must prove anew that it wants what we send."
   url: String
   "From connecting to the last byte of the answer, at most PT60S."
   timeout: Duration
-  "Requests in flight at most, 1 to 256."
+  "Requests in flight at most, from all nodes of the hub together, 1 to 256."
   maxConcurrency: Int
-  "How often it may be called; null: as often as it answers."
+  "How often it may be called, by all nodes of the hub together; null: as often as it answers."
   rateLimit: RateLimitInput
   "Replaces the retry policy; null takes the default."
   retryPolicy: RetryPolicyInput
   "Replaces all headers; null removes them."
   headers: [HeaderInput!]
-  "How deliveries are signed."
+  "Replaces the credential; null removes it."
+  auth: EndpointAuthInput
+  "Replaces the maximum age of deliveries; null removes it."
+  maxAge: Duration
+  "How deliveries are signed. A change of scheme makes a secret for it; those before sign as well for a day."
   signing: SigningScheme
 }
 
@@ -744,9 +1175,20 @@ input UpdateEndpointInput {
 type EndpointPayload {
   "The endpoint as it stands now; null if something was wrong."
   endpoint: Endpoint
-  "The new signing secret, shown this once; null where none was made."
+  """
+  The new signing secret, shown this once; null where none was made, and for STANDARD_V1A, of which receivers need the
+  endpoint's publicKey alone.
+  """
   signingSecret: String
   "What was wrong, all at once; empty on success."
+  userErrors: [UserError!]!
+}
+
+"Answer of testEndpoint."
+type TestEndpointPayload {
+  "What was sent and what came back; null if nothing could be sent."
+  attempt: Attempt
+  "What was wrong; empty where a request was made, whatever was answered."
   userErrors: [UserError!]!
 }
 
@@ -797,10 +1239,27 @@ extend type Mutation {
     id: ID!
   ): EndpointPayload! @hasScope(scope: ENDPOINTS_WRITE) @cost(weight: 10)
 
-  "Sends again, beginning with what was held. Also enables a disabled endpoint. Needs ENDPOINTS_WRITE."
+  """
+  Disables the endpoint and tells so as ` + "`" + `hookgraph.endpoint.disabled` + "`" + `: its deliveries are held until it is resumed.
+  Changes nothing on one that is disabled. Needs ENDPOINTS_WRITE.
+  """
+  disableEndpoint(
+    "Which endpoint."
+    id: ID!
+    "Why, for its stateReason; at most 1000 characters. Without one it says that somebody asked for it."
+    reason: String
+  ): EndpointPayload! @hasScope(scope: ENDPOINTS_WRITE) @cost(weight: 10)
+
+  """
+  Sends again. Also enables a disabled endpoint. What waited until now is sent, sent as the newest per ordering key
+  only, or canceled; nothing is sent until that is sorted out, which a restart does not undo. Changes nothing on an
+  active endpoint. Needs ENDPOINTS_WRITE.
+  """
   resumeEndpoint(
     "Which endpoint."
     id: ID!
+    "What becomes of the deliveries that waited."
+    backlog: BacklogChoice = SEND_ALL
   ): EndpointPayload! @hasScope(scope: ENDPOINTS_WRITE) @cost(weight: 10)
 
   """
@@ -813,6 +1272,31 @@ extend type Mutation {
     "How long the old secret keeps signing."
     overlap: Duration = "PT24H"
   ): EndpointPayload! @hasScope(scope: ENDPOINTS_WRITE) @cost(weight: 10)
+
+  """
+  Sends the ownership challenge again and waits for the answer: a signed request with the body
+  ` + "`" + `{"type": "hookgraph.endpoint.verification", "challenge": "…"}` + "`" + `, to be answered 2xx with the challenge, as text or
+  as ` + "`" + `{"challenge": "…"}` + "`" + `. UNREACHABLE with what was wrong if it is not. At most 5 at once, then one in 2 s.
+  Needs ENDPOINTS_WRITE.
+  """
+  verifyEndpoint(
+    "Which endpoint."
+    id: ID!
+  ): EndpointPayload! @hasScope(scope: ENDPOINTS_WRITE) @cost(weight: 50)
+
+  """
+  Sends one synchronous, recorded test request, signed and with the endpoint's credential, and returns what came back.
+  It has a ` + "`" + `webhook-id` + "`" + ` of its own and counts neither for the endpoint's health nor for its schedule. At most 5 at
+  once, then one in 2 s. Needs ENDPOINTS_WRITE.
+  """
+  testEndpoint(
+    "Which endpoint."
+    id: ID!
+    "Type it is sent as, named in the body too where no payload is given; hookgraph.test if absent."
+    eventType: String
+    "The body, any JSON; if absent, a small object with the type and the time."
+    payload: JSON
+  ): TestEndpointPayload! @hasScope(scope: ENDPOINTS_WRITE) @cost(weight: 50)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/event.graphqls", Input: `"One thing that happened, received once. It never changes, apart from the count of its duplicates."
@@ -821,8 +1305,12 @@ type Event implements Node {
   id: ID!
   "What happened, such as ` + "`" + `invoice.paid` + "`" + `."
   type: String!
+  "What the catalogue says of its type; null where it is not catalogued, or not yet, and where a partner is not shared it."
+  eventType: EventType @cost(weight: 1)
   "Where it came in; null once the source is deleted."
   source: Source
+  "Whom it is addressed to; null where that is nobody in particular."
+  partner: Partner
   "Its place in the total order: opaque, of fixed width, sorts as text."
   sequence: String!
   "What its source calls it; null where each request is an event of its own."
@@ -833,6 +1321,13 @@ type Event implements Node {
   occurredAt: DateTime
   "When it came in."
   receivedAt: DateTime!
+  "Whether its source never sent it, and a poll of the same provider found it missing."
+  recovered: Boolean!
+  """
+  Whether its source had sent an event before that happened later, by occurredAt of both. Times more than a day ahead of
+  their receipt make no others late.
+  """
+  outOfOrder: Boolean!
   "How often its source sent it again."
   duplicateCount: Int!
   "When its source last sent it again; null if never."
@@ -852,6 +1347,12 @@ type Event implements Node {
   rawBody: String @hasScope(scope: PAYLOADS_READ) @cost(weight: 1)
   "Headers of the request, redacted. Needs PAYLOADS_READ."
   headers: [Header!] @hasScope(scope: PAYLOADS_READ) @cost(weight: 1)
+  """
+  The hubs it has passed by being followed from one to the next, oldest first, this one last; at most the latest 32 and
+  this one. Each is the hub's ID, a slash, and the event's ID there. A hub that follows another one knows by them what
+  has been there before. Needs PAYLOADS_READ.
+  """
+  hops: [String!] @hasScope(scope: PAYLOADS_READ) @cost(weight: 1)
   "What is owed to subscriptions because of it, newest first."
   deliveries(
     "Page size, 20 if absent, at most 100."
@@ -861,6 +1362,56 @@ type Event implements Node {
     "Which deliveries."
     filter: DeliveryFilter
   ): DeliveryConnection!
+  """
+  Every decision about it, oldest first: received, duplicate, matched, filtered by which rule, held, attempted,
+  delivered. Rules are those that held when the event came in, even if they have been changed or deleted since. It
+  tells of at most the first 100 deliveries, the last 20 attempts of each and 100 rules that said no.
+  """
+  trace: [TraceStep!]! @cost(weight: 3, assumedSize: 20)
+}
+
+"""
+Kinds of step. Subscriptions whose event types or sources do not fit are not listed; FILTERED names the expression that
+said no, or says that the endpoint's partner may not see the event.
+"""
+enum TraceStepKind {
+  "It was stored."
+  RECEIVED
+  "Its source sent it again; the time is that of the last repetition."
+  DUPLICATE
+  "A subscription wanted it, so a delivery was made."
+  MATCHED
+  "A subscription's filter said no, or the partner whose endpoint it is may not see the event."
+  FILTERED
+  "The delivery is being held; the time is that of the answer, because it still is."
+  HELD
+  "An attempt was made."
+  ATTEMPTED
+  "The endpoint has it."
+  DELIVERED
+  "The delivery was given up."
+  DEAD
+  "The delivery was canceled."
+  CANCELED
+}
+
+"One decision about an event."
+type TraceStep {
+  "When it was taken."
+  at: DateTime!
+  "What kind of decision."
+  step: TraceStepKind!
+  """
+  The result in one word: ` + "`" + `STORED` + "`" + `, ` + "`" + `COUNTED` + "`" + `, ` + "`" + `DELIVERY_CREATED` + "`" + `, ` + "`" + `FILTER_FALSE` + "`" + `, ` + "`" + `FILTER_FAILED` + "`" + `, ` + "`" + `OUT_OF_SIGHT` + "`" + `, ` + "`" + `HELD` + "`" + `, the
+  outcome of an attempt, or the status that ended the delivery.
+  """
+  outcome: String!
+  "The reason, in words; null where there is nothing to add."
+  detail: String
+  "The subscription it concerns; null for the event itself, and once the subscription is deleted."
+  subscription: EventSubscription
+  "The delivery it concerns; null where there is none."
+  delivery: Delivery
 }
 
 "Orders of events."
@@ -871,12 +1422,14 @@ enum EventOrder {
   OLDEST_FIRST
 }
 
-"Chooses events. All conditions that are given hold at once."
+"Chooses events. All conditions that are given hold at once; an empty list is none."
 input EventFilter {
   "Exact, or with * as in ` + "`" + `invoice.*` + "`" + `; any of them, at most 100."
   types: [String!]
   "From any of these sources."
   sourceIds: [ID!]
+  "Addressed to any of these partners."
+  partnerIds: [ID!]
   "With exactly this dedupe key."
   dedupeKey: String
   "With exactly this ordering key."
@@ -927,6 +1480,8 @@ input PublishEventInput {
   orderingKey: String
   "When it happened; default: not said."
   occurredAt: DateTime
+  "Whom it is addressed to: that partner alone sees it. Default: nobody in particular. NOT_FOUND if there is no such partner."
+  partnerId: ID
 }
 
 "Answer to one published event."
@@ -1017,6 +1572,175 @@ extend type Subscription {
   ): EventStreamPayload! @hasScope(scope: EVENTS_READ) @cost(sizedBy: "batchSize")
 }
 `, BuiltIn: false},
+	{Name: "../../schema/eventtype.graphqls", Input: `"""
+An entry of the catalogue of event types. There is one for each type of which a source has had events, up to 1,000
+types of one source, and for each that somebody has described.
+
+A partner sees the types that are shared with it, once somebody has described them or an event of them was addressed
+to nobody in particular. Of these it sees name, description, example and the schema if somebody has given one: what is
+learned from events, whomever these were addressed to, is not told to partners.
+"""
+type EventType implements Node {
+  "Begins with ` + "`" + `ety_` + "`" + `."
+  id: ID!
+  "The type of its events, such as ` + "`" + `invoice.paid` + "`" + `."
+  name: String!
+  "For people; null where nobody has written one."
+  description: String
+  """
+  JSON Schema of the events' bodies: the one that was given, or else the one learned from events, whomever these were
+  addressed to, and from the example. Null where nothing is known; for partners, where none was given.
+  """
+  schema: JSON @cost(weight: 3)
+  "Where the schema is from; for partners GIVEN or NONE."
+  schemaOrigin: SchemaOrigin! @cost(weight: 3)
+  """
+  The learned JSON Schema (2020-12), also where one is given, to compare them; null where nothing was learned. It
+  tells names, types and formats and never a value; keys that look like data are not told either.
+  """
+  learnedSchema: JSON @hiddenFromPartners @cost(weight: 3)
+  "A body as somebody has given it; null where nobody has."
+  example: JSON
+  """
+  How many events of it came in since it was first seen, duplicates not counted; to a partner, how many it may see.
+  It lags behind by a second or two.
+  """
+  eventCount: Int! @cost(weight: 5)
+  """
+  How many bodies were looked at to learn from, captured requests included. Where events come in faster than they can
+  be looked at, samples are taken.
+  """
+  sampleCount: Int @hiddenFromPartners @cost(weight: 1)
+  "When its newest event came in, to a partner the newest that it may see; null if there was none."
+  lastSeenAt: DateTime @cost(weight: 5)
+  """
+  When a body was last other than those before it, or against the given schema; null: never. Where no
+  schema is given, the first three bodies from a source count as nothing new. Each time is told by
+  ` + "`" + `hookgraph.source.drift` + "`" + `, at most once an hour for each source.
+  """
+  driftedAt: DateTime @hiddenFromPartners @cost(weight: 1)
+  "The sources that have sent it, apart from deleted ones."
+  sources: [Source!] @hiddenFromPartners @cost(weight: 1, assumedSize: 3)
+}
+
+"Where the schema of an event type is from."
+enum SchemaOrigin {
+  "Nothing is known."
+  NONE
+  "From events, captured requests and the example. It describes and never refuses anything."
+  LEARNED
+  "Somebody has given it by putEventType. Sources with validateSchema refuse what does not fit it."
+  GIVEN
+}
+
+"Notations of schemas."
+enum SchemaFormat {
+  "One JSON Schema document (2020-12) with each type under ` + "`" + `$defs` + "`" + ` by its name."
+  JSON_SCHEMA
+  "One TypeScript module that compiles under strict rules: a type for each event type, and ` + "`" + `EventTypes` + "`" + ` by their names."
+  TYPESCRIPT
+  "GraphQL SDL with an object type for each event type; what GraphQL has no words for is a JSON scalar."
+  GRAPHQL
+}
+
+"One page of event types."
+type EventTypeConnection {
+  "The items with their cursors."
+  edges: [EventTypeEdge!]!
+  "The items."
+  nodes: [EventType!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many the filter chooses; counted only when selected."
+  totalCount: Int @cost(weight: 2)
+}
+
+"An event type in a list."
+type EventTypeEdge {
+  "Its place in the list, opaque."
+  cursor: String!
+  "The event type."
+  node: EventType!
+}
+
+"Chooses event types. All conditions that are given hold at once; an empty list is none."
+input EventTypeFilter {
+  "Part of the name, without regard to case."
+  nameContains: String
+  "Sent by any of these sources, at most 100. Partners find none by it."
+  sourceIds: [ID!]
+}
+
+"What is to be said of an event type. What is absent stays; null removes what is there."
+input PutEventTypeInput {
+  """
+  The type, at most 256 bytes. There need not be any event of it yet. Types of the hub's own, which begin with
+  ` + "`" + `hookgraph.` + "`" + `, are refused, and so are patterns, which have a ` + "`" + `*` + "`" + `.
+  """
+  name: String!
+  "For people, at most 2,000 characters."
+  description: String
+  """
+  JSON Schema of the events' bodies, at most 64 KiB: of draft 2020-12, or of the one its ` + "`" + `$schema` + "`" + ` names (4, 6, 7,
+  2019-09). References stay within it; regular expressions have no look-around. ` + "`" + `format` + "`" + ` is checked through draft 7,
+  and is a note from 2019-09 on. It takes the place of the learned one until null removes it. What is wrong is told
+  with the JSON pointer of the keyword.
+  """
+  schema: JSON
+  """
+  A body, at most 64 KiB as JSON. It must fit the given schema; without one, the learned schema is learned from it
+  too. Partners with whom the type is shared see it.
+  """
+  example: JSON
+}
+
+"Answer of a mutation on an event type."
+type EventTypePayload {
+  "The event type as it stands now; null if something was wrong."
+  eventType: EventType
+  "What was wrong, all at once; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend type Query {
+  "Event types, those that came into the catalogue last first. Needs EVENTS_READ."
+  eventTypes(
+    "Page size from the start, 20 if absent, at most 100. Not together with last."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+    "Page size from the end, at most 100."
+    last: Int
+    "Cursor of the item after the page."
+    before: String
+    "Which event types."
+    filter: EventTypeFilter
+  ): EventTypeConnection! @hasScope(scope: EVENTS_READ)
+
+  """
+  The schemas of event types, given or learned, as one document; for partners the given ones alone, and a type without
+  one allows everything. ` + "`" + `BAD_USER_INPUT` + "`" + ` where a name leads to nothing, and
+  where the schemas come to more than 1,000 types or 16 MiB. Needs EVENTS_READ.
+  """
+  exportEventTypes(
+    "In which notation."
+    format: SchemaFormat!
+    "Which types, at most 100 names; all of which something is known if absent."
+    names: [String!]
+  ): String! @hasScope(scope: EVENTS_READ) @cost(weight: 50)
+}
+
+extend type Mutation {
+  """
+  Describes an event type, or gives its schema and example. At most 1,000 types are described, with 8 MiB together.
+  Needs SOURCES_WRITE.
+  """
+  putEventType(
+    "What is to be said."
+    input: PutEventTypeInput!
+  ): EventTypePayload! @hasScope(scope: SOURCES_WRITE) @cost(weight: 10)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/key.graphqls", Input: `"A credential of the API. The key itself is not kept, only its SHA-256. Needs ADMIN, wherever it is met."
 type ApiKey implements Node {
   "Begins with ` + "`" + `key_` + "`" + `."
@@ -1025,6 +1749,8 @@ type ApiKey implements Node {
   name: String!
   "What it is for."
   role: Role!
+  "Whose it is, for role PARTNER; null for the others."
+  partner: Partner
   "What it may do."
   scopes: [Scope!]!
   "The key's first characters, to recognise it by."
@@ -1065,9 +1791,11 @@ input CreateApiKeyInput {
   name: String!
   "What it is for."
   role: Role!
+  "Whose it is to be: REQUIRED for role PARTNER, INVALID for the others, NOT_FOUND if there is no such partner."
+  partnerId: ID
   """
   What it may do, at least one scope; all of the role unless given. FORBIDDEN if there is one among them that the
-  credential of this request does not hold itself.
+  credential of this request does not hold itself, but for SCHEMA_READ, which operators may give.
   """
   scopes: [Scope!]
   "When it stops working, in the future; it works until it is revoked unless given."
@@ -1118,6 +1846,120 @@ extend type Mutation {
   ): ApiKeyPayload! @hasScope(scope: ADMIN) @cost(weight: 10)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/partner.graphqls", Input: `"""
+An outside party with endpoints, subscriptions, keys and a view of events of its own. It sees an event that is
+addressed to it, or that is addressed to nobody and whose type is shared with it.
+"""
+type Partner implements Node {
+  "Begins with ` + "`" + `prt_` + "`" + `."
+  id: ID!
+  "Name for people."
+  name: String!
+  "Event types shared with it: exact, or with * as in ` + "`" + `invoice.*` + "`" + `."
+  eventTypes: [String!]!
+  "When it was created."
+  createdAt: DateTime!
+  "When its settings changed last."
+  updatedAt: DateTime!
+  "Its endpoints, newest first."
+  endpoints(
+    "Page size, 20 if absent, at most 100."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+  ): EndpointConnection!
+  "The subscriptions of its endpoints, newest first."
+  subscriptions(
+    "Page size, 20 if absent, at most 100."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+  ): EventSubscriptionConnection!
+}
+
+"One page of partners."
+type PartnerConnection {
+  "The items with their cursors."
+  edges: [PartnerEdge!]!
+  "The items."
+  nodes: [Partner!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many there are; counted only when selected."
+  totalCount: Int @cost(weight: 1)
+}
+
+"A partner in a list."
+type PartnerEdge {
+  "Its place in the list, opaque."
+  cursor: String!
+  "The partner."
+  node: Partner!
+}
+
+"A partner to create."
+input CreatePartnerInput {
+  "Name for people, 1 to 200 characters. The partner sees it."
+  name: String!
+  "Event types to share with it, at most 100: exact, or with * as in ` + "`" + `invoice.*` + "`" + `. None unless given."
+  eventTypes: [String!] = []
+}
+
+"Changes to a partner. What is absent stays."
+input UpdatePartnerInput {
+  "Which partner."
+  id: ID!
+  "Name for people, 1 to 200 characters."
+  name: String
+  """
+  Replaces the event types that are shared with it; an empty list or null shares none. It decides at once what
+  the partner sees, of the events stored before and in open streams too. Deliveries made before stay.
+  """
+  eventTypes: [String!]
+}
+
+"Answer of a mutation on a partner."
+type PartnerPayload {
+  "The partner as it stands now; null if something was wrong."
+  partner: Partner
+  "What was wrong, all at once; empty on success."
+  userErrors: [UserError!]!
+}
+
+extend type Query {
+  "A partner by ID; null where nothing is found. A partner finds itself alone. Needs EVENTS_READ."
+  partner(
+    "ID of the partner."
+    id: ID!
+  ): Partner @hasScope(scope: EVENTS_READ)
+
+  "Partners, newest first. A partner finds itself alone. Needs EVENTS_READ."
+  partners(
+    "Page size from the start, 20 if absent, at most 100. Not together with last."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+    "Page size from the end, at most 100."
+    last: Int
+    "Cursor of the item after the page."
+    before: String
+  ): PartnerConnection! @hasScope(scope: EVENTS_READ)
+}
+
+extend type Mutation {
+  "Creates a partner. Give it a key by createApiKey. Needs ADMIN."
+  createPartner(
+    "The partner."
+    input: CreatePartnerInput!
+  ): PartnerPayload! @hasScope(scope: ADMIN) @cost(weight: 10)
+
+  "Changes a partner. Needs ADMIN."
+  updatePartner(
+    "The changes."
+    input: UpdatePartnerInput!
+  ): PartnerPayload! @hasScope(scope: ADMIN) @cost(weight: 10)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/rejection.graphqls", Input: `"An inbound request that was refused. The newest 1,000 of each source are kept, 16 MiB together."
 type Rejection implements Node {
   "Begins with ` + "`" + `rej_` + "`" + `."
@@ -1160,9 +2002,15 @@ enum RejectionReason {
   SOURCE_PAUSED
   "Its method is not one the source takes."
   METHOD_NOT_ALLOWED
+  "It does not fit the schema of its type."
+  SCHEMA_MISMATCH
+  "Too many came at once, of the source or of one address. The first of a burst is kept for all of them and counts them, for a minute at a time."
+  RATE_LIMITED
+  "Nothing was wrong with it: it was captured so that its structure can be learned."
+  CAPTURED
 }
 
-"Chooses rejections. All conditions that are given hold at once."
+"Chooses rejections. All conditions that are given hold at once; an empty list is none."
 input RejectionFilter {
   "Of any of these sources."
   sourceIds: [ID!]
@@ -1193,7 +2041,7 @@ type RejectionEdge {
 }
 
 extend type Query {
-  "Refused requests, newest first. Needs EVENTS_READ."
+  "Refused requests, newest first. Partners find none. Needs EVENTS_READ."
   rejections(
     "Page size from the start, 20 if absent, at most 100. Not together with last."
     first: Int
@@ -1208,7 +2056,195 @@ extend type Query {
   ): RejectionConnection! @hasScope(scope: EVENTS_READ)
 }
 `, BuiltIn: false},
-	{Name: "../../schema/source.graphqls", Input: `"Where events come in."
+	{Name: "../../schema/replay.graphqls", Input: `"""
+A bulk job over past events or deliveries. It goes on wherever it was after a restart, on whichever node, and keeps
+within its rate. What it makes due is delivered like all else, but after what is live: of one endpoint, deliveries of
+replays are attempted only while no other is due.
+"""
+type Replay implements Node {
+  "Begins with ` + "`" + `rpl_` + "`" + `."
+  id: ID!
+  "How far it has come."
+  state: ReplayState!
+  "Why, for FAILED."
+  reason: String
+  """
+  How many it selected when it began. Once it has made everything due, how many that were: what was waiting already,
+  was deleted or is part of another replay is left out.
+  """
+  total: Int!
+  "How many of them were delivered."
+  done: Int!
+  "How many of them ended otherwise: dead or canceled."
+  failed: Int!
+  "Deliveries it makes due a second."
+  rate: Int!
+  """
+  Which deliveries it is over: what was given of ` + "`" + `deliveries` + "`" + `, in the form of that input and without what was left
+  out. ` + "`" + `{}` + "`" + ` is every delivery that has ended; null where it is over something else.
+  """
+  deliveries: JSON
+  "Which events it is over, likewise: ` + "`" + `{}` + "`" + ` is every event; null where it is over something else."
+  events: JSON
+  "Since when the endpoint's missed events are recovered; null where it is over something else."
+  missedSince: DateTime
+  "Until when they are; null where that is when it was asked for, or it is over something else."
+  missedUntil: DateTime
+  "The subscription that past events are sent to; null where it is over deliveries or an endpoint, or deleted."
+  subscription: EventSubscription
+  "The endpoint whose missed events it recovers; null where it is over something else, or deleted."
+  endpoint: Endpoint
+  "The key it was asked for with; null where there was none."
+  idempotencyKey: String
+  """
+  Who asked for it: ` + "`" + `key ` + "`" + ` and the ID of an API key, ` + "`" + `subject ` + "`" + ` and whom a token's issuer calls so, or ` + "`" + `operator` + "`" + ` for
+  a key that the hub was started with. Null where that was not written down.
+  """
+  requestedBy: String
+  "When it was asked for."
+  createdAt: DateTime!
+  "When it ended; null until then."
+  completedAt: DateTime
+}
+
+"Chooses replays."
+input ReplayFilter {
+  "Any of these states."
+  states: [ReplayState!]
+}
+
+"How far a replay has come."
+enum ReplayState {
+  "It makes deliveries due, or waits until those that it made due have ended, which takes as long as their retries."
+  RUNNING
+  "Everything that it made due has ended."
+  COMPLETED
+  "Somebody asked for it."
+  CANCELED
+  "It could not go on; the reason says why."
+  FAILED
+}
+
+"What an endpoint has missed."
+input MissedByInput {
+  "Which endpoint."
+  endpointId: ID!
+  "Events received from then on."
+  since: DateTime!
+  "Events received before; until now if absent."
+  until: DateTime
+}
+
+"What to replay: exactly one of ` + "`" + `deliveries` + "`" + `, ` + "`" + `events` + "`" + ` and ` + "`" + `missedBy` + "`" + `."
+input StartReplayInput {
+  """
+  Deliveries that have ended are tried again, with their ID and their bytes, and start their schedules over. Without
+  ` + "`" + `statuses` + "`" + `, those of any status that ends one. What waits is not selected, nor what has no endpoint or
+  subscription any more.
+  """
+  deliveries: DeliveryFilter
+  """
+  Events are sent to one subscription, ` + "`" + `toSubscriptionId` + "`" + `, as if they came now: its types, sources and filter choose
+  among them. A delivery that it has of an event to its present endpoint is tried again rather than doubled.
+  """
+  events: EventFilter
+  "With ` + "`" + `events` + "`" + `: the subscription they are sent to."
+  toSubscriptionId: ID
+  """
+  Events that the subscriptions of an endpoint want, as they are now, and that were not delivered to them: those
+  whose deliveries are dead or canceled are tried again, those that were never delivered to them get a delivery.
+  """
+  missedBy: MissedByInput
+  "Deliveries to make due a second, 1 to 10,000."
+  rate: Int = 100
+  "Only counts: nothing is started and ` + "`" + `replay` + "`" + ` is null."
+  dryRun: Boolean = false
+  """
+  At most 255 bytes. Asking again with the same key returns the replay that was started first, however long ago;
+  CONFLICT if that was over something else. Without it, too, the same selection is not run twice at a time: asking
+  again returns the one that runs.
+  """
+  idempotencyKey: String
+}
+
+"Answer of a mutation on a replay."
+type ReplayPayload {
+  "The replay as it stands now; null if it was a dry run or something was wrong."
+  replay: Replay
+  "How many it selects."
+  count: Int
+  "What was wrong, all at once; empty on success."
+  userErrors: [UserError!]!
+}
+
+"One page of replays."
+type ReplayConnection {
+  "The items with their cursors."
+  edges: [ReplayEdge!]!
+  "The items."
+  nodes: [Replay!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many there are; counted only when selected."
+  totalCount: Int @cost(weight: 5)
+}
+
+"A replay in a list."
+type ReplayEdge {
+  "Its place in the list, opaque."
+  cursor: String!
+  "The replay."
+  node: Replay!
+}
+
+extend type Query {
+  "A replay by ID; null where nothing is found. Needs EVENTS_READ."
+  replay(
+    "ID of the replay."
+    id: ID!
+  ): Replay @hasScope(scope: EVENTS_READ)
+
+  "Replays, newest first. A partner sees its own. Needs EVENTS_READ."
+  replays(
+    "Page size from the start, 20 if absent, at most 100. Not together with last."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+    "Page size from the end, at most 100."
+    last: Int
+    "Cursor of the item after the page."
+    before: String
+    "Which replays."
+    filter: ReplayFilter
+  ): ReplayConnection! @hasScope(scope: EVENTS_READ)
+}
+
+extend type Mutation {
+  """
+  Starts a bulk job over past deliveries or events; a dry run only counts. An expression, or a filter of the
+  subscription, is asked of each event of the span before this answers: give a span of time that is no longer than
+  it needs be. A partner replays to its own endpoints alone. Needs DELIVERIES_WRITE, and PAYLOADS_READ where
+  ` + "`" + `events` + "`" + ` has an expression.
+  """
+  startReplay(
+    "What to replay."
+    input: StartReplayInput!
+  ): ReplayPayload! @hasScope(scope: DELIVERIES_WRITE) @cost(weight: 50)
+
+  """
+  Stops a replay. What it has not made due stays as it was; what it made due and waits is canceled; what is in
+  flight is finished. Canceling what is canceled changes nothing; CONFLICT if it has ended otherwise. Needs
+  DELIVERIES_WRITE.
+  """
+  cancelReplay(
+    "Which replay."
+    id: ID!
+  ): ReplayPayload! @hasScope(scope: DELIVERIES_WRITE) @cost(weight: 10)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/source.graphqls", Input: `"""
+Where events come in. A partner meets a source only through an event, and sees its id, name, slug and kind.
+"""
 type Source implements Node {
   "Begins with ` + "`" + `src_` + "`" + `."
   id: ID!
@@ -1219,40 +2255,76 @@ type Source implements Node {
   "How it gets its events."
   kind: SourceKind!
   "Whether it takes events."
-  state: SourceState!
-  "Preset name, such as ` + "`" + `github` + "`" + `, ` + "`" + `stripe` + "`" + ` or ` + "`" + `standard-webhooks` + "`" + `; null for a custom scheme and for none."
-  provider: String
+  state: SourceState! @hiddenFromPartners
+  "Preset name, such as ` + "`" + `github` + "`" + `, ` + "`" + `stripe` + "`" + ` or ` + "`" + `standard-webhooks` + "`" + `, or for kind POLL ` + "`" + `stripe-events` + "`" + `; null for a custom scheme and for none."
+  provider: String @hiddenFromPartners
   "Where the provider sends to; null for kinds that nobody sends to."
-  url: String
+  url: String @hiddenFromPartners
   "Whether it checks who is sending."
-  verified: Boolean!
+  verified: Boolean! @hiddenFromPartners
   "Whether it takes what nobody has verified."
-  allowUnverified: Boolean!
+  allowUnverified: Boolean! @hiddenFromPartners
   """
   Twelve hexadecimal characters for each secret, to tell them apart, in the order they are tried. Keyed by the
   hub's own secret key: they change with that key, and nobody can try guesses against them.
   """
-  secretFingerprints: [String!]!
+  secretFingerprints: [String!]! @hiddenFromPartners
   "CEL for the event type; null takes the preset's rule."
-  eventType: String
+  eventType: String @hiddenFromPartners
   "CEL for the dedupe key; null takes the preset's rule."
-  dedupeKey: String
+  dedupeKey: String @hiddenFromPartners
   "CEL for the time it happened; null takes the preset's rule."
-  occurredAt: String
+  occurredAt: String @hiddenFromPartners
   "CEL for the ordering key; null takes the preset's rule."
-  orderingKey: String
+  orderingKey: String @hiddenFromPartners
   "What its sender is answered on acceptance; null for the answer with the event's ID."
-  response: SourceResponse
+  response: SourceResponse @hiddenFromPartners
   "Bodies larger than this, in bytes, are refused with 413."
-  maxBodyBytes: Int!
+  maxBodyBytes: Int! @hiddenFromPartners
   "How long a dedupe key is remembered; null: as long as events are kept."
-  dedupeWindow: Duration
+  dedupeWindow: Duration @hiddenFromPartners
+  "How many requests it takes in a period, as many at once, before it answers 429; null: only the hub's own limits hold."
+  rateLimit: RateLimit @hiddenFromPartners
+  "Whether events that do not fit the given schema of their type are refused, with 422 and a rejection SCHEMA_MISMATCH."
+  validateSchema: Boolean! @hiddenFromPartners
+  "How long it may have nothing to say, as it was set; null: by the rhythm of its events."
+  silentAfter: Duration @hiddenFromPartners
+  """
+  How long it may have nothing to say before that is told by ` + "`" + `hookgraph.source.silent` + "`" + `: as it was set, or else by the
+  rhythm of its last seven days. Null where neither is known; a rhythm takes 20 events.
+  """
+  expectedEvery: Duration @hiddenFromPartners @cost(weight: 1)
+  "Since when it has had nothing to say, longer than expected; null where it is not silent. Paused sources are not."
+  silentSince: DateTime @hiddenFromPartners @cost(weight: 1)
+  "Since when more than half of its requests are refused, 20 or more within five minutes; null where they are not."
+  rejectingSince: DateTime @hiddenFromPartners @cost(weight: 1)
+  "The types of its events, those that came into the catalogue last first. At most 1,000 are catalogued."
+  eventTypes(
+    "Page size, 20 if absent, at most 100."
+    first: Int
+    "Cursor of the item before the page."
+    after: String
+  ): EventTypeConnection! @hiddenFromPartners
+  "How many of its events were of types beyond those 1,000."
+  uncataloguedCount: Int @hiddenFromPartners @cost(weight: 1)
+  "For kind GRAPHQL: what it follows; null for other kinds."
+  graphql: UpstreamGraphql @hiddenFromPartners
+  "For kind QUEUE: where messages come from; null for other kinds."
+  queue: UpstreamQueue @hiddenFromPartners
+  "For kinds that fetch: how the hub shows there who calls. Never the credentials."
+  authKind: EndpointAuthKind! @hiddenFromPartners
+  "For kinds that fetch: when it was asked last, with what result, and how many events came by it; null for other kinds."
+  fetch: FetchStatus @hiddenFromPartners @cost(weight: 1)
+  "For kind POLL: what is polled; null for other kinds."
+  poll: Poll @hiddenFromPartners
+  "How many requests are still to be captured, verified or not, instead of received."
+  captureRemaining: Int! @hiddenFromPartners
   "When it was created."
-  createdAt: DateTime!
+  createdAt: DateTime! @hiddenFromPartners
   "When its settings changed last."
-  updatedAt: DateTime!
+  updatedAt: DateTime! @hiddenFromPartners
   "When its newest event came in; null if none is stored."
-  lastEventAt: DateTime @cost(weight: 1)
+  lastEventAt: DateTime @hiddenFromPartners @cost(weight: 1)
   "Its events, newest first."
   events(
     "Page size, 20 if absent, at most 100."
@@ -1261,14 +2333,21 @@ type Source implements Node {
     after: String
     "Which events."
     filter: EventFilter
-  ): EventConnection!
+  ): EventConnection! @hiddenFromPartners
   "What it refused, newest first. The newest 1,000 are kept, 16 MiB together."
   rejections(
     "Page size, 20 if absent, at most 100."
     first: Int
     "Cursor of the item before the page."
     after: String
-  ): RejectionConnection!
+  ): RejectionConnection! @hiddenFromPartners
+  "What happened to its events over one span, deliveries included. The span is widened to what is kept; see the stats query."
+  stats(
+    "Begin of the span."
+    since: DateTime!
+    "End of the span; now if absent."
+    until: DateTime
+  ): StatsBucket! @cost(weight: 5) @hiddenFromPartners
 }
 
 "What a sender is answered on acceptance."
@@ -1281,23 +2360,104 @@ type SourceResponse {
   body: String
 }
 
+"A GraphQL subscription of another server, as a source follows it. Presets have filled in what they say."
+type UpstreamGraphql {
+  "Where the server is."
+  url: String!
+  "A document with one subscription."
+  document: String!
+  "Its variables, besides the one that resumes; null for none."
+  variables: JSON
+  "RFC 9535 path to the events in a result's data; null: the elements of the only list in the root field's value, or the value itself."
+  items: String
+  "The variable that resumes; null: what comes while there is no connection is missed."
+  resumeVariable: String
+  "RFC 9535 path to the next value of resumeVariable; null for none."
+  resumePath: String
+}
+
+"A subject, queue or topic of a message broker, as a source takes messages from it."
+type UpstreamQueue {
+  "Such as nats://host:4222/subject, amqp://host:5672/vhost?queue=name or kafka://host:9092/topic, without credentials."
+  url: String!
+}
+
+"How far a source that fetches has come."
+type FetchStatus {
+  "When it was asked last; null: never. A source that is followed all the time was asked when its connection was made."
+  lastAt: DateTime
+  "When it is asked next; null while it is paused or followed all the time."
+  nextAt: DateTime
+  "Why the last time failed; null where it did not."
+  error: String
+  "How many events came by it, duplicates not counted."
+  fetchedCount: Int!
+  "How many of them the webhook source behind which it stands had never got: missed by the provider."
+  recoveredCount: Int!
+}
+
+"A REST API that is asked on a schedule."
+type Poll {
+  "RFC 6570 template of the URL, or the list of the preset."
+  url: String!
+  "Headers of every request. Values that look like credentials are shown as [redacted]."
+  headers: [Header!]!
+  """
+  From one time to the next. It is longer while the API asks for it. After 6 times and a minute without anything new it
+  doubles, and twice again, up to eight times as long and to 15 minutes, and is as it was once something new comes.
+  """
+  interval: Duration!
+  "RFC 9535 path to the items in the answer; null where the preset knows."
+  items: String
+  "How an answer leads to the next page; null where there is one page, and where the preset knows."
+  pagination: PollPagination
+  "Since when everything is loaded first; null: what the API lists."
+  since: DateTime
+  "The webhook source whose gaps it fills; null for none, and once that is deleted."
+  reconciles: Source
+  "How old an item must be before it counts as never sent, where its time is known."
+  grace: Duration!
+}
+
+"How an answer leads to the next page. Paths are RFC 9535 into the answer."
+type PollPagination {
+  "By the Link header with rel=next (RFC 8288)."
+  linkHeader: Boolean!
+  "Path to the URL of the next page; null for another way."
+  nextUrl: String
+  "Path to the value of the template's cursor; null for another way."
+  cursor: String
+  "Whether the cursor goes on from one time to the next, as in a feed of changes."
+  keepCursor: Boolean!
+  "Whether the template's page counts up from 1, until a page has no items."
+  page: Boolean!
+  "Whether the template's offset counts items from 0, until a page has none."
+  offset: Boolean!
+}
+
 "How a source gets its events."
 enum SourceKind {
   "A provider sends to the source's URL."
   WEBHOOK
   "The publishEvent mutation."
   API
+  "The hub asks a REST API on a schedule."
+  POLL
+  "The hub follows a GraphQL subscription of another server."
+  GRAPHQL
+  "The hub takes messages from a broker."
+  QUEUE
 }
 
 "Whether a source takes events."
 enum SourceState {
   "It takes events."
   ACTIVE
-  "It answers 503 with Retry-After, so that providers try again later."
+  "It takes none: senders are answered 503 with Retry-After, so that they try again later, and what it fetches from is not asked."
   PAUSED
 }
 
-"A preset that a webhook source can use."
+"A preset that a source can use."
 type Provider {
   "Name to give as ` + "`" + `provider` + "`" + `."
   name: String!
@@ -1311,9 +2471,11 @@ type Provider {
   secretHint: String!
   "Which handshakes it answers."
   challenges: [String!]!
+  "For which kind of source it is."
+  kind: SourceKind!
 }
 
-"Chooses sources. All conditions that are given hold at once."
+"Chooses sources. All conditions that are given hold at once; an empty list is none."
 input SourceFilter {
   "Any of these kinds."
   kinds: [SourceKind!]
@@ -1353,7 +2515,7 @@ input CreateSourceInput {
   slug: String
   "How it gets its events."
   kind: SourceKind = WEBHOOK
-  "Preset name; see the providers query."
+  "Preset name; see the providers query. Of kind GRAPHQL: ` + "`" + `hookgraph` + "`" + ` follows another hub."
   provider: String
   "At most 8, tried in order, so that a secret can be rotated. Write-only."
   secrets: [String!]
@@ -1375,11 +2537,131 @@ input CreateSourceInput {
   response: SourceResponseInput
   "In bytes. Default 1 MiB, at most 16 MiB."
   maxBodyBytes: Int
-  "How long a dedupe key is remembered; default: as long as events are kept."
+  "How long a dedupe key is remembered, PT1S to P366D; default: as long as events are kept."
   dedupeWindow: Duration
+  """
+  How many requests it takes in a period, as many at once: more get 429 with Retry-After, before their bodies are read.
+  Each node counts on its own. Kind WEBHOOK alone.
+  """
+  rateLimit: RateLimitInput
+  "Refuse events that do not fit their type's given schema, with SCHEMA_MISMATCH."
+  validateSchema: Boolean = false
+  """
+  How long it may have nothing to say before that is told by ` + "`" + `hookgraph.source.silent` + "`" + `, PT1M to P366D; null: by the
+  rhythm of its events.
+  """
+  silentAfter: Duration
+  "Required for kind POLL. With a provider it has the credentials, the interval and the rest, and no url."
+  poll: PollInput
+  "Required for kind GRAPHQL."
+  graphql: UpstreamGraphqlInput
+  "Required for kind QUEUE."
+  queue: QueueInput
 }
 
-"A custom scheme of verification: at most one of hmac, apiKey and basic."
+"""
+Asks a REST API on a schedule; each new or changed item is one event, with the item as body. Without rules of its own
+or a provider's, an item's dedupe key is its id, guid, uuid or key together with a digest of the item, so that a changed
+item is a new event.
+"""
+input PollInput {
+  """
+  RFC 6570 template over since (RFC 3339), sinceUnix (seconds), cursor, page and offset. Absolute, http or https, with
+  variables after the host alone. since is where the time before has ended: the newest time seen, less five minutes, by
+  occurredAt or the usual fields; it stays where no item has a time. Required without a provider, and not given with one.
+  """
+  url: String
+  "Headers of every request, at most 32."
+  headers: [HeaderInput!]
+  "What the hub shows there. Write-only."
+  auth: EndpointAuthInput
+  "From one time to the next, PT1S to PT24H. The API's own wishes (Retry-After, RateLimit and X-Poll-Interval headers) lengthen it, and so do times without anything new."
+  interval: Duration = "PT1M"
+  "RFC 9535 path to the items in the answer, at most 1,000 characters. Of no account with a provider."
+  items: String! = "$[*]"
+  "How an answer leads to the next page; without it there is one. Not given with a provider."
+  pagination: PollPaginationInput
+  """
+  Load what exists since then first; without it, what the API lists. Where the template has since or sinceUnix, the API
+  says what is older, by its own notion of time; else items whose time is older are left out. Another moment makes it
+  begin anew.
+  """
+  since: DateTime
+  "A webhook source whose gaps this one fills, sharing its dedupe keys: what it was never sent becomes an event of that source, marked as recovered and told by hookgraph.source.recovered."
+  reconciles: ID
+  "How old an item must be before it counts as never sent, where its time is known; default: one interval."
+  grace: Duration
+}
+
+"How an answer leads to the next page: at most one is given. Paths are RFC 9535 into the answer."
+input PollPaginationInput {
+  "By the Link header with rel=next (RFC 8288)."
+  linkHeader: Boolean
+  "Path to the URL of the next page."
+  nextUrl: String
+  "Path to the value of the template's cursor; the last page has none."
+  cursor: String
+  "The cursor goes on from one time to the next, as in a feed of changes, until an answer has no items. Otherwise each time begins without one."
+  keepCursor: Boolean
+  "The template's page counts up from 1, until a page has no items."
+  page: Boolean
+  "The template's offset counts items from 0, until a page has none."
+  offset: Boolean
+}
+
+"Follows a GraphQL subscription of another server. With the provider ` + "`" + `hookgraph` + "`" + ` a hub is followed, and only url, auth and variables are given."
+input UpstreamGraphqlInput {
+  """
+  ws and wss speak graphql-transport-ws; http and https take Server-Sent Events (GraphQL over SSE, distinct connections).
+  FORBIDDEN if it names an address that the hub may not reach. A message of the server has at most 16 MiB.
+  """
+  url: String!
+  "A document with one subscription, at most 64 KiB. Required without a provider; with one, CONFLICT."
+  document: String
+  """
+  Its variables, an object, of which the document declares each and that has those it demands; a value for the one that
+  resumes is its first. With the provider ` + "`" + `hookgraph` + "`" + `: ` + "`" + `filter` + "`" + ` (an EventFilter; all but the upstream's own hub
+  events if absent) and ` + "`" + `from` + "`" + ` (a StreamStart; EARLIEST if absent).
+  """
+  variables: JSON
+  "What the hub shows there, in the headers. Write-only."
+  auth: EndpointAuthInput
+  "Payload of connection_init, an object. Write-only; absent on a change: the one it has."
+  connectionPayload: JSON
+  """
+  RFC 9535 path to the events in a result's data; default: the elements of the only list in the root field's value, or
+  the value itself where there is none or there are several. Nulls are no events. Each item is a body as it was
+  written, and ` + "`" + `occurredAt` + "`" + ` in it the time it happened. An item with an ` + "`" + `id` + "`" + ` that comes again byte for byte is a
+  duplicate; dedupeKey says otherwise.
+  """
+  items: String
+  "The variable that resumes, declared in the document, without $: after a break it has the newest value of resumePath. Given together with it."
+  resumeVariable: String
+  "RFC 9535 path in each result where the next value of resumeVariable is; looked up in the whole result, then in its data. Of several values the last counts."
+  resumePath: String
+}
+
+"Takes messages from a broker."
+input QueueInput {
+  """
+  Such as nats://host:4222/subject or tls+nats://host/subject. ` + "`" + `*` + "`" + ` stands for one part of a subject, and ` + "`" + `>` + "`" + ` at its end
+  for all that follow. Where a JetStream stream captures the subject, a message is acknowledged once its event is
+  durable; otherwise what comes while nobody listens is lost.
+
+  Or such as amqp://host:5672/vhost?queue=name or amqps://host/vhost?queue=name, of RabbitMQ and other brokers of AMQP
+  0-9-1; without a path in the virtual host ` + "`" + `/` + "`" + `. The queue exists, the hub makes none. A message is acknowledged once
+  its event is durable; one that comes again is a duplicate where it has an ID.
+
+  Or such as kafka://host:9092,other:9092/topic or kafka+tls://host/topic, of Kafka and what speaks its protocol, with
+  ` + "`" + `?sasl=plain` + "`" + `, ` + "`" + `scram-sha-256` + "`" + ` or ` + "`" + `scram-sha-512` + "`" + ` to name how the password is shown, and ` + "`" + `group=name` + "`" + ` for a consumer
+  group of your own. Offsets are committed once the events are durable.
+  """
+  url: String!
+  "What the hub shows the broker: basic, for NATS also bearer, and with TLS mtls. Write-only."
+  auth: EndpointAuthInput
+}
+
+"A custom scheme of verification: at most one of hmac, apiKey, basic and jwt."
 input VerificationInput {
   "A keyed hash in a header."
   hmac: HmacVerificationInput
@@ -1387,6 +2669,8 @@ input VerificationInput {
   apiKey: ApiKeyVerificationInput
   "HTTP Basic with one of the secrets as password."
   basic: BasicVerificationInput
+  "A JSON Web Token."
+  jwt: JwtVerificationInput
   "CIDRs; may stand alone or beside another."
   allowNetworks: [String!]
 }
@@ -1439,6 +2723,25 @@ input BasicVerificationInput {
   username: String!
 }
 
+"""
+A JSON Web Token that says who sends; it does not cover the body. It must have an expiry (exp), which counts with nbf to
+60 s either way. With jwksUrl it is signed by RS, PS or ES with 256, 384 or 512, or by EdDSA; without by HS256, HS384
+or HS512 with one of the secrets, each of at least 32 bytes.
+"""
+input JwtVerificationInput {
+  "Header with the token, after ` + "`" + `Bearer` + "`" + ` or alone."
+  header: String = "Authorization"
+  """
+  Where the JSON Web Key Set is: https, or http on this machine. It is loaded when the first token comes, again after
+  five minutes, and at most once in ten seconds for a key that is not known.
+  """
+  jwksUrl: String
+  "What the claim iss must be; any if absent."
+  issuer: String
+  "What must be in the claim aud; any if absent."
+  audience: String
+}
+
 "Answer sent on acceptance."
 input SourceResponseInput {
   "HTTP status, 200 to 299."
@@ -1475,8 +2778,20 @@ input UpdateSourceInput {
   response: SourceResponseInput
   "In bytes, at most 16 MiB."
   maxBodyBytes: Int
-  "How long a dedupe key is remembered; null: as long as events are kept."
+  "How long a dedupe key is remembered, PT1S to P366D; null: as long as events are kept."
   dedupeWindow: Duration
+  "How many requests it takes in a period; null: only the hub's own limits hold."
+  rateLimit: RateLimitInput
+  "Refuse events that do not fit their type's given schema."
+  validateSchema: Boolean
+  "How long it may have nothing to say, PT1M to P366D; null: by the rhythm of its events."
+  silentAfter: Duration
+  "Replaces what is polled. How far it has come stays where the URL stays."
+  poll: PollInput
+  "Replaces what is followed. How far it has come stays where URL, document and variables stay."
+  graphql: UpstreamGraphqlInput
+  "Replaces where messages come from."
+  queue: QueueInput
 }
 
 "Answer of a mutation on a source."
@@ -1488,7 +2803,7 @@ type SourcePayload {
 }
 
 extend type Query {
-  "A source by ID or by slug, exactly one of which is given; null where nothing is found. Needs EVENTS_READ."
+  "A source by ID or by slug, exactly one of which is given; null where nothing is found. Partners find none. Needs EVENTS_READ."
   source(
     "ID of the source."
     id: ID
@@ -1496,7 +2811,7 @@ extend type Query {
     slug: String
   ): Source @hasScope(scope: EVENTS_READ)
 
-  "Sources, newest first. Needs EVENTS_READ."
+  "Sources, newest first. Partners find none. Needs EVENTS_READ."
   sources(
     "Page size from the start, 20 if absent, at most 100. Not together with last."
     first: Int
@@ -1510,8 +2825,11 @@ extend type Query {
     filter: SourceFilter
   ): SourceConnection! @hasScope(scope: EVENTS_READ)
 
-  "The presets a webhook source can use, by name. Needs EVENTS_READ."
-  providers: [Provider!]! @hasScope(scope: EVENTS_READ)
+  "The presets that sources of a kind can use, by name. Needs EVENTS_READ."
+  providers(
+    "For which kind of source: WEBHOOK, POLL or GRAPHQL; others have none."
+    kind: SourceKind = WEBHOOK
+  ): [Provider!]! @hasScope(scope: EVENTS_READ)
 }
 
 extend type Mutation {
@@ -1544,6 +2862,118 @@ extend type Mutation {
     "Which source."
     id: ID!
   ): SourcePayload! @hasScope(scope: SOURCES_WRITE) @cost(weight: 10)
+
+  """
+  Keeps the next requests, verified or not, instead of receiving them, so that their structure can be learned: none
+  becomes an event. They are among the rejections, for the reason CAPTURED, which the statistics do not count; their
+  senders are answered 200 ` + "`" + `{"captured":true}` + "`" + `, or what the source's response says. Requests beyond a rate limit or
+  larger than the source accepts are refused as always, and handshakes are answered; a pause and allowNetworks keep
+  nothing out. It replaces an order that is not filled yet. INVALID for kinds other than WEBHOOK. Needs SOURCES_WRITE.
+  """
+  captureSource(
+    "Which source, of kind WEBHOOK."
+    id: ID!
+    "How many, 1 to 100; 0 ends it."
+    count: Int! = 10
+  ): SourcePayload! @hasScope(scope: SOURCES_WRITE) @cost(weight: 10)
+
+  "Asks a fetching source now instead of at its next time. Needs SOURCES_WRITE."
+  fetchSource(
+    "Which source, of kind POLL, GRAPHQL or QUEUE."
+    id: ID!
+  ): SourcePayload! @hasScope(scope: SOURCES_WRITE) @cost(weight: 10)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/stats.graphqls", Input: `"""
+What happened within one span of time. Each thing is counted once, in the transaction in which it happened, and at
+the moment that the API shows for it: an event when it was received, an attempt when it ended. So numbers agree with
+lists, and stay right through restarts. A retried delivery may end, and be counted, more than once.
+"""
+type StatsBucket {
+  "When the span begins."
+  start: DateTime!
+  "Events that were stored."
+  received: Int!
+  "Events that their source had sent before."
+  duplicates: Int!
+  "Inbound requests that were refused and recorded."
+  rejected: Int!
+  "Deliveries that came to be owed."
+  deliveriesCreated: Int!
+  "Deliveries that reached their endpoint."
+  delivered: Int!
+  "Deliveries that were given up."
+  dead: Int!
+  "Attempts that ended."
+  attempts: Int!
+  "Those of them that did not succeed, without those that the hub itself cut off."
+  failedAttempts: Int!
+  "Median duration of the attempts in milliseconds, as all percentiles right to 1 % of itself; null where there were none."
+  latencyP50: Float
+  "95th percentile of the attempts' durations, in milliseconds."
+  latencyP95: Float
+  "99th percentile of the attempts' durations, in milliseconds."
+  latencyP99: Float
+  "Median time from an event's receipt until it was delivered, in milliseconds; null where nothing was delivered."
+  endToEndP50: Float
+  "95th percentile of the time from receipt to delivered, in milliseconds."
+  endToEndP95: Float
+  "99th percentile of the time from receipt to delivered, in milliseconds."
+  endToEndP99: Float
+}
+
+"""
+Chooses what statistics count. All conditions that are given hold at once, at most 100 entries each; an empty
+list is none. Events, duplicates and rejections have a source and no endpoint or subscription, so a condition on those
+leaves them out.
+"""
+input StatsFilter {
+  "Of any of these sources."
+  sourceIds: [ID!]
+  "To any of these endpoints."
+  endpointIds: [ID!]
+  "Because of any of these subscriptions."
+  subscriptionIds: [ID!]
+  "Addressed to any of these partners, or to their endpoints."
+  partnerIds: [ID!]
+}
+
+extend type Query {
+  """
+  Counts and latencies over time, oldest first, at most 500 buckets. Buckets begin at multiples of their length in
+  UTC (weeks on Monday), so the first holds ` + "`" + `since` + "`" + ` and the last ends at ` + "`" + `until` + "`" + ` or after it; those without anything
+  are there with zeros. Statistics are kept by 10 seconds for 2 hours, by the minute for a day, by 5 minutes for
+  8 days and by the hour from then on: where ` + "`" + `since` + "`" + ` is older, ` + "`" + `bucket` + "`" + ` has to be a multiple of what is kept.
+  ` + "`" + `BAD_USER_INPUT` + "`" + ` where that is not so, ` + "`" + `since` + "`" + ` does not lie before ` + "`" + `until` + "`" + `, or there are too many buckets.
+  Needs EVENTS_READ.
+  """
+  stats(
+    "Begin of the span."
+    since: DateTime!
+    "End of the span; now if absent."
+    until: DateTime
+    "Length of a bucket, a multiple of 10 seconds."
+    bucket: Duration!
+    "What is counted."
+    filter: StatsFilter
+  ): [StatsBucket!]! @hasScope(scope: EVENTS_READ) @cost(weight: 20)
+}
+
+extend type Subscription {
+  """
+  The newest bucket, again each interval, at once for the first time: what was counted since it began, so the bucket
+  with the same ` + "`" + `start` + "`" + ` replaces the one before. When a bucket ends it comes once more, complete, before the next
+  one's first. ` + "`" + `BAD_USER_INPUT` + "`" + ` where the interval is shorter than a second or the bucket not a multiple of
+  10 seconds. There is no cursor: after a reconnect the newest comes at once. Needs EVENTS_READ.
+  """
+  statsUpdates(
+    "How often, from 1 second to 1 hour."
+    interval: Duration = "PT2S"
+    "What is counted."
+    filter: StatsFilter
+    "Length of the bucket, a multiple of 10 seconds, at most an hour; it begins at multiples of that in UTC."
+    bucket: Duration = "PT1M"
+  ): StatsBucket! @hasScope(scope: EVENTS_READ) @cost(weight: 20)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/subscription.graphqls", Input: `"Which events an endpoint gets. (The name Subscription belongs to GraphQL's own root.)"
@@ -1556,12 +2986,22 @@ type EventSubscription implements Node {
   state: SubscriptionState!
   "Where the deliveries go."
   endpoint: Endpoint
+  "Whose its endpoint is; null where that is the operator's or deleted."
+  partner: Partner
   "Event types it wants: exact, or with * as in ` + "`" + `invoice.*` + "`" + `."
   eventTypes: [String!]!
   "Sources it wants; null: every source."
-  sources: [Source!] @cost(weight: 1, assumedSize: 5)
+  sources: [Source!] @hiddenFromPartners @cost(weight: 1, assumedSize: 5)
   "CEL over event, headers, query and body that must be true; null admits everything."
   filter: String
+  "What makes the body of its deliveries; null sends the event's own, byte for byte."
+  transform: Transform
+  "In which order deliveries with one ordering key are made."
+  ordering: OrderingMode!
+  "CEL over event, headers, query, body and raw that yields the ordering key; null takes the event's own."
+  orderingKey: String
+  "What becomes of an ordering key whose next delivery is dead. It matters with STRICT alone."
+  poison: PoisonRule!
   "When it was created."
   createdAt: DateTime!
   "When its settings changed last."
@@ -1585,12 +3025,83 @@ enum SubscriptionState {
   PAUSED
 }
 
-"Chooses subscriptions. All conditions that are given hold at once."
+"""
+In which order the deliveries of a subscription that have one ordering key are made. The key is settled when a delivery
+is made, so a change concerns deliveries made from then on; those that stand in a line keep their order. An event
+whose key is empty is delivered in no order. Where the expression fails over an event, the delivery is HELD with the
+reason until the expression or the ordering is changed, or somebody retries or cancels the delivery.
+"""
+enum OrderingMode {
+  "In no order: each as soon as it can be."
+  NONE
+  """
+  By sequence: the next delivery of a key is not attempted before the one before it has ended. Those that wait are
+  HELD, and blockedBy names the one they wait for. What is retried or replayed takes its place by sequence again.
+  """
+  STRICT
+  """
+  A delivery is CANCELED before its attempt, with the reason, where a newer event of its key was already delivered:
+  one that occurred later (or, where that is not known, was received later), or at the same time with a higher
+  sequence. Retries and replays alike.
+  """
+  SKIP_STALE
+}
+
+"What becomes of a STRICT ordering key whose next delivery is DEAD. A change holds at once, for keys that are parked too."
+enum PoisonRule {
+  """
+  The key waits until somebody retries or cancels the dead delivery, or changes this rule. A subscription that is not
+  STRICT any more parks nothing.
+  """
+  PARK_KEY
+  "The key goes on."
+  SKIP
+}
+
+"""
+Makes the body of a delivery, as ` + "`" + `application/json` + "`" + `. It runs once per delivery, before the first attempt, and what it
+made is kept: every attempt, retry and replay sends the same bytes. Where it fails, nothing is sent and the delivery
+is held with the reason, until the transform is changed or somebody retries or cancels the delivery. A body has at
+most 1 MiB.
+"""
+type Transform {
+  "The language of the expression."
+  kind: TransformKind!
+  "The expression."
+  expression: String!
+}
+
+"The language of a transform."
+enum TransformKind {
+  """
+  CEL over event, headers, query, body and raw that builds any JSON, such as ` + "`" + `{"id": event.id, "amount": body.amount}` + "`" + `.
+  Keys of maps are sorted. Integers of 64 bits keep their digits, all other numbers are IEEE doubles.
+  """
+  CEL
+  """
+  A selection set on Event, such as ` + "`" + `{ id type amount: payload(path: "$.data.object.amount") source { slug } }` + "`" + `, whose
+  result is the body. It sees what the subscription's owner may read, costs at most 100 points and is at most 10 fields
+  deep, the event itself included. An error in any field, even one that may be null, counts as failure.
+  """
+  GRAPHQL
+}
+
+"A transform to be."
+input TransformInput {
+  "The language of the expression."
+  kind: TransformKind!
+  "The expression: at most 4 KiB of CEL, or 1,000 tokens of GraphQL within 16 KiB. Wrong ones are told by line and column."
+  expression: String!
+}
+
+"Chooses subscriptions. All conditions that are given hold at once; an empty list is none."
 input SubscriptionFilter {
   "Any of these states."
   states: [SubscriptionState!]
   "Of any of these endpoints."
   endpointIds: [ID!]
+  "Of the endpoints of any of these partners."
+  partnerIds: [ID!]
   "Part of the name, without regard to case."
   nameContains: String
 }
@@ -1627,6 +3138,17 @@ input CreateSubscriptionInput {
   sourceIds: [ID!]
   "CEL over event, headers, query and body that must be true."
   filter: String
+  "What makes the bodies; absent or null: the event's own body goes out."
+  transform: TransformInput
+  "In which order deliveries with one ordering key are made."
+  ordering: OrderingMode = NONE
+  """
+  CEL over event, headers, query, body and raw that yields the ordering key as a text, a whole number or a boolean, at
+  most 4 KiB; null yields no key. Absent or null: the event's own ordering key.
+  """
+  orderingKey: String
+  "What becomes of a STRICT key whose next delivery is dead."
+  poison: PoisonRule = PARK_KEY
 }
 
 "Changes to a subscription. What is absent stays; null takes the default. Deliveries that exist already stay as they are."
@@ -1643,6 +3165,65 @@ input UpdateSubscriptionInput {
   sourceIds: [ID!]
   "CEL over event, headers, query and body that must be true; null admits everything."
   filter: String
+  """
+  What makes the bodies; null: the event's own body goes out. It holds for deliveries that are still to be shaped, and
+  those held because the old one failed are attempted again. Deliveries made while there was no transform keep sending
+  the event's own body.
+  """
+  transform: TransformInput
+  """
+  In which order deliveries with one ordering key are made; null: NONE. It holds for deliveries made from now on: those
+  that stand in a line keep their order, but where it is not STRICT any more, no key is parked.
+  """
+  ordering: OrderingMode
+  """
+  CEL that yields the ordering key; null: the event's own. It holds for deliveries made from now on, and for those held
+  because the old one failed.
+  """
+  orderingKey: String
+  "What becomes of a STRICT key whose next delivery is dead, also of keys that are parked now; null: PARK_KEY."
+  poison: PoisonRule
+}
+
+"What a subscription would be, to try it out."
+input PreviewSubscriptionInput {
+  "Exact, or with * as in ` + "`" + `invoice.*` + "`" + `; default: every type."
+  eventTypes: [String!]! = ["*"]
+  "Sources it wants; absent or empty: every source."
+  sourceIds: [ID!]
+  "CEL over event, headers, query and body that must be true."
+  filter: String
+  "What makes the bodies; absent or null: the event's own body."
+  transform: TransformInput
+  "These events, at most 100; absent or null: the newest ones."
+  eventIds: [ID!]
+  "How many of the newest events, 1 to 100. Without effect beside eventIds."
+  last: Int = 20
+}
+
+"Answer of previewSubscription."
+type PreviewSubscriptionPayload {
+  "One for each event, in the order of eventIds, else newest first. Events that are not found are left out."
+  results: [PreviewResult!]! @cost(weight: 1, assumedSize: 100)
+  "What was wrong, all at once, with line and column in expressions; empty on success."
+  userErrors: [UserError!]!
+}
+
+"What a subscription would do with one event."
+type PreviewResult {
+  "The event."
+  event: Event!
+  "Whether it would be delivered."
+  matched: Boolean!
+  "Why it would not be delivered; null if it would."
+  reason: String
+  """
+  The body that would be sent, as text, with U+FFFD for what is not UTF-8; null where nothing would be sent, and for
+  what goes beyond 8 MiB in one answer.
+  """
+  body: String
+  "Why no body could be made, or is shown; the delivery would be held. Null otherwise."
+  error: String
 }
 
 "Answer of a mutation on a subscription."
@@ -1676,6 +3257,15 @@ extend type Query {
 }
 
 extend type Mutation {
+  """
+  What a subscription would do with past events: filter and transform run as they would for new ones, with the rights
+  of the viewer. Nothing is saved or sent. Needs EVENTS_READ and PAYLOADS_READ.
+  """
+  previewSubscription(
+    "The subscription to try out, and over which events."
+    input: PreviewSubscriptionInput!
+  ): PreviewSubscriptionPayload! @hasScope(scope: PAYLOADS_READ) @cost(weight: 500)
+
   "Creates a subscription; it concerns events from the next commit on. Needs ENDPOINTS_WRITE."
   createSubscription(
     "The subscription."
@@ -1713,6 +3303,24 @@ type Viewer {
   role: Role!
   "What the credential may do."
   scopes: [Scope!]!
+  "For whom it asks, for role PARTNER; null for the others."
+  partner: Partner
+  "Query points left and when they are full again."
+  rateLimit: RateLimitStatus!
+}
+
+"""
+The points that a credential has on the node that answers. Each operation takes what it costs before it runs, a
+subscription once when it starts, and points come back steadily. Without enough of them it is refused with
+` + "`" + `RATE_LIMITED` + "`" + `, and ` + "`" + `extensions.retryAfter` + "`" + ` says after how many seconds there will be.
+"""
+type RateLimitStatus {
+  "Points at most."
+  limit: Int!
+  "Points left, after this operation."
+  remaining: Int!
+  "When all of them will be back, if nothing is asked until then."
+  resetAt: DateTime!
 }
 
 "What a credential is for."
@@ -1721,6 +3329,11 @@ enum Role {
   OPERATOR
   "Looks on: EVENTS_READ and PAYLOADS_READ unless the key says otherwise."
   VIEWER
+  """
+  An outside party: EVENTS_READ, PAYLOADS_READ, ENDPOINTS_WRITE and DELIVERIES_WRITE unless its key says less, and
+  no other scope. All of it within what is its own and what is shared with it.
+  """
+  PARTNER
 }
 
 "One thing a credential may do. SCHEMA_READ opens introspection in production; no role includes it unless it is given."
@@ -1735,9 +3348,9 @@ enum Scope {
   SOURCES_WRITE
   "Create, change and delete endpoints and subscriptions."
   ENDPOINTS_WRITE
-  "Retry and cancel deliveries."
+  "Retry, cancel, replay, pull and settle deliveries."
   DELIVERIES_WRITE
-  "Administer the hub."
+  "Administer the hub: partners, API keys and trusted documents."
   ADMIN
   "Introspection in production."
   SCHEMA_READ
@@ -1763,6 +3376,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_name(ctx, field)
 	case "role":
 		return ec.fieldContext_ApiKey_role(ctx, field)
+	case "partner":
+		return ec.fieldContext_ApiKey_partner(ctx, field)
 	case "scopes":
 		return ec.fieldContext_ApiKey_scopes(ctx, field)
 	case "prefix":
@@ -1895,6 +3510,8 @@ func (ec *executionContext) childFields_Delivery(ctx context.Context, field grap
 		return ec.fieldContext_Delivery_reason(ctx, field)
 	case "attemptCount":
 		return ec.fieldContext_Delivery_attemptCount(ctx, field)
+	case "blockedBy":
+		return ec.fieldContext_Delivery_blockedBy(ctx, field)
 	case "nextAttemptAt":
 		return ec.fieldContext_Delivery_nextAttemptAt(ctx, field)
 	case "createdAt":
@@ -1941,12 +3558,82 @@ func (ec *executionContext) childFields_DeliveryPayload(ctx context.Context, fie
 	return nil, fmt.Errorf("no field named %q was found under type DeliveryPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_DeliveryStreamPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deliveries":
+		return ec.fieldContext_DeliveryStreamPayload_deliveries(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeliveryStreamPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DeliveryUpdatesPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_DeliveryUpdatesPayload_cursor(ctx, field)
+	case "deliveries":
+		return ec.fieldContext_DeliveryUpdatesPayload_deliveries(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeliveryUpdatesPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Document(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Document_id(ctx, field)
+	case "name":
+		return ec.fieldContext_Document_name(ctx, field)
+	case "hash":
+		return ec.fieldContext_Document_hash(ctx, field)
+	case "text":
+		return ec.fieldContext_Document_text(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Document_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Document", field.Name)
+}
+
+func (ec *executionContext) childFields_DocumentConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_DocumentConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_DocumentConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_DocumentConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_DocumentConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DocumentConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_DocumentEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_DocumentEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_DocumentEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DocumentEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_DocumentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "document":
+		return ec.fieldContext_DocumentPayload_document(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DocumentPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DocumentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Endpoint(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
 		return ec.fieldContext_Endpoint_id(ctx, field)
 	case "name":
 		return ec.fieldContext_Endpoint_name(ctx, field)
+	case "partner":
+		return ec.fieldContext_Endpoint_partner(ctx, field)
 	case "kind":
 		return ec.fieldContext_Endpoint_kind(ctx, field)
 	case "url":
@@ -1959,6 +3646,8 @@ func (ec *executionContext) childFields_Endpoint(ctx context.Context, field grap
 		return ec.fieldContext_Endpoint_breaker(ctx, field)
 	case "breakerUntil":
 		return ec.fieldContext_Endpoint_breakerUntil(ctx, field)
+	case "verifiedAt":
+		return ec.fieldContext_Endpoint_verifiedAt(ctx, field)
 	case "backlog":
 		return ec.fieldContext_Endpoint_backlog(ctx, field)
 	case "timeout":
@@ -1971,8 +3660,16 @@ func (ec *executionContext) childFields_Endpoint(ctx context.Context, field grap
 		return ec.fieldContext_Endpoint_retryPolicy(ctx, field)
 	case "headers":
 		return ec.fieldContext_Endpoint_headers(ctx, field)
+	case "authKind":
+		return ec.fieldContext_Endpoint_authKind(ctx, field)
+	case "authFingerprint":
+		return ec.fieldContext_Endpoint_authFingerprint(ctx, field)
+	case "maxAge":
+		return ec.fieldContext_Endpoint_maxAge(ctx, field)
 	case "signing":
 		return ec.fieldContext_Endpoint_signing(ctx, field)
+	case "publicKey":
+		return ec.fieldContext_Endpoint_publicKey(ctx, field)
 	case "signingSecrets":
 		return ec.fieldContext_Endpoint_signingSecrets(ctx, field)
 	case "createdAt":
@@ -1989,6 +3686,8 @@ func (ec *executionContext) childFields_Endpoint(ctx context.Context, field grap
 		return ec.fieldContext_Endpoint_subscriptions(ctx, field)
 	case "deliveries":
 		return ec.fieldContext_Endpoint_deliveries(ctx, field)
+	case "stats":
+		return ec.fieldContext_Endpoint_stats(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Endpoint", field.Name)
 }
@@ -2035,8 +3734,12 @@ func (ec *executionContext) childFields_Event(ctx context.Context, field graphql
 		return ec.fieldContext_Event_id(ctx, field)
 	case "type":
 		return ec.fieldContext_Event_type(ctx, field)
+	case "eventType":
+		return ec.fieldContext_Event_eventType(ctx, field)
 	case "source":
 		return ec.fieldContext_Event_source(ctx, field)
+	case "partner":
+		return ec.fieldContext_Event_partner(ctx, field)
 	case "sequence":
 		return ec.fieldContext_Event_sequence(ctx, field)
 	case "dedupeKey":
@@ -2047,6 +3750,10 @@ func (ec *executionContext) childFields_Event(ctx context.Context, field graphql
 		return ec.fieldContext_Event_occurredAt(ctx, field)
 	case "receivedAt":
 		return ec.fieldContext_Event_receivedAt(ctx, field)
+	case "recovered":
+		return ec.fieldContext_Event_recovered(ctx, field)
+	case "outOfOrder":
+		return ec.fieldContext_Event_outOfOrder(ctx, field)
 	case "duplicateCount":
 		return ec.fieldContext_Event_duplicateCount(ctx, field)
 	case "lastDuplicateAt":
@@ -2059,8 +3766,12 @@ func (ec *executionContext) childFields_Event(ctx context.Context, field graphql
 		return ec.fieldContext_Event_rawBody(ctx, field)
 	case "headers":
 		return ec.fieldContext_Event_headers(ctx, field)
+	case "hops":
+		return ec.fieldContext_Event_hops(ctx, field)
 	case "deliveries":
 		return ec.fieldContext_Event_deliveries(ctx, field)
+	case "trace":
+		return ec.fieldContext_Event_trace(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Event", field.Name)
 }
@@ -2109,12 +3820,22 @@ func (ec *executionContext) childFields_EventSubscription(ctx context.Context, f
 		return ec.fieldContext_EventSubscription_state(ctx, field)
 	case "endpoint":
 		return ec.fieldContext_EventSubscription_endpoint(ctx, field)
+	case "partner":
+		return ec.fieldContext_EventSubscription_partner(ctx, field)
 	case "eventTypes":
 		return ec.fieldContext_EventSubscription_eventTypes(ctx, field)
 	case "sources":
 		return ec.fieldContext_EventSubscription_sources(ctx, field)
 	case "filter":
 		return ec.fieldContext_EventSubscription_filter(ctx, field)
+	case "transform":
+		return ec.fieldContext_EventSubscription_transform(ctx, field)
+	case "ordering":
+		return ec.fieldContext_EventSubscription_ordering(ctx, field)
+	case "orderingKey":
+		return ec.fieldContext_EventSubscription_orderingKey(ctx, field)
+	case "poison":
+		return ec.fieldContext_EventSubscription_poison(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_EventSubscription_createdAt(ctx, field)
 	case "updatedAt":
@@ -2159,6 +3880,86 @@ func (ec *executionContext) childFields_EventSubscriptionPayload(ctx context.Con
 	return nil, fmt.Errorf("no field named %q was found under type EventSubscriptionPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_EventType(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_EventType_id(ctx, field)
+	case "name":
+		return ec.fieldContext_EventType_name(ctx, field)
+	case "description":
+		return ec.fieldContext_EventType_description(ctx, field)
+	case "schema":
+		return ec.fieldContext_EventType_schema(ctx, field)
+	case "schemaOrigin":
+		return ec.fieldContext_EventType_schemaOrigin(ctx, field)
+	case "learnedSchema":
+		return ec.fieldContext_EventType_learnedSchema(ctx, field)
+	case "example":
+		return ec.fieldContext_EventType_example(ctx, field)
+	case "eventCount":
+		return ec.fieldContext_EventType_eventCount(ctx, field)
+	case "sampleCount":
+		return ec.fieldContext_EventType_sampleCount(ctx, field)
+	case "lastSeenAt":
+		return ec.fieldContext_EventType_lastSeenAt(ctx, field)
+	case "driftedAt":
+		return ec.fieldContext_EventType_driftedAt(ctx, field)
+	case "sources":
+		return ec.fieldContext_EventType_sources(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EventType", field.Name)
+}
+
+func (ec *executionContext) childFields_EventTypeConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_EventTypeConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_EventTypeConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_EventTypeConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_EventTypeConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EventTypeConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_EventTypeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_EventTypeEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_EventTypeEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EventTypeEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_EventTypePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "eventType":
+		return ec.fieldContext_EventTypePayload_eventType(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_EventTypePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EventTypePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_FetchStatus(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "lastAt":
+		return ec.fieldContext_FetchStatus_lastAt(ctx, field)
+	case "nextAt":
+		return ec.fieldContext_FetchStatus_nextAt(ctx, field)
+	case "error":
+		return ec.fieldContext_FetchStatus_error(ctx, field)
+	case "fetchedCount":
+		return ec.fieldContext_FetchStatus_fetchedCount(ctx, field)
+	case "recoveredCount":
+		return ec.fieldContext_FetchStatus_recoveredCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FetchStatus", field.Name)
+}
+
 func (ec *executionContext) childFields_Header(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "name":
@@ -2167,6 +3968,24 @@ func (ec *executionContext) childFields_Header(ctx context.Context, field graphq
 		return ec.fieldContext_Header_value(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Header", field.Name)
+}
+
+func (ec *executionContext) childFields_LeasedDelivery(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "delivery":
+		return ec.fieldContext_LeasedDelivery_delivery(ctx, field)
+	case "body":
+		return ec.fieldContext_LeasedDelivery_body(ctx, field)
+	case "rawBody":
+		return ec.fieldContext_LeasedDelivery_rawBody(ctx, field)
+	case "contentType":
+		return ec.fieldContext_LeasedDelivery_contentType(ctx, field)
+	case "leaseToken":
+		return ec.fieldContext_LeasedDelivery_leaseToken(ctx, field)
+	case "leaseExpiresAt":
+		return ec.fieldContext_LeasedDelivery_leaseExpiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LeasedDelivery", field.Name)
 }
 
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2183,6 +4002,126 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
 }
 
+func (ec *executionContext) childFields_Partner(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Partner_id(ctx, field)
+	case "name":
+		return ec.fieldContext_Partner_name(ctx, field)
+	case "eventTypes":
+		return ec.fieldContext_Partner_eventTypes(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Partner_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Partner_updatedAt(ctx, field)
+	case "endpoints":
+		return ec.fieldContext_Partner_endpoints(ctx, field)
+	case "subscriptions":
+		return ec.fieldContext_Partner_subscriptions(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Partner", field.Name)
+}
+
+func (ec *executionContext) childFields_PartnerConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_PartnerConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_PartnerConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_PartnerConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_PartnerConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PartnerConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_PartnerEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_PartnerEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_PartnerEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PartnerEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_PartnerPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "partner":
+		return ec.fieldContext_PartnerPayload_partner(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_PartnerPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PartnerPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Poll(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "url":
+		return ec.fieldContext_Poll_url(ctx, field)
+	case "headers":
+		return ec.fieldContext_Poll_headers(ctx, field)
+	case "interval":
+		return ec.fieldContext_Poll_interval(ctx, field)
+	case "items":
+		return ec.fieldContext_Poll_items(ctx, field)
+	case "pagination":
+		return ec.fieldContext_Poll_pagination(ctx, field)
+	case "since":
+		return ec.fieldContext_Poll_since(ctx, field)
+	case "reconciles":
+		return ec.fieldContext_Poll_reconciles(ctx, field)
+	case "grace":
+		return ec.fieldContext_Poll_grace(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Poll", field.Name)
+}
+
+func (ec *executionContext) childFields_PollPagination(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "linkHeader":
+		return ec.fieldContext_PollPagination_linkHeader(ctx, field)
+	case "nextUrl":
+		return ec.fieldContext_PollPagination_nextUrl(ctx, field)
+	case "cursor":
+		return ec.fieldContext_PollPagination_cursor(ctx, field)
+	case "keepCursor":
+		return ec.fieldContext_PollPagination_keepCursor(ctx, field)
+	case "page":
+		return ec.fieldContext_PollPagination_page(ctx, field)
+	case "offset":
+		return ec.fieldContext_PollPagination_offset(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PollPagination", field.Name)
+}
+
+func (ec *executionContext) childFields_PreviewResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "event":
+		return ec.fieldContext_PreviewResult_event(ctx, field)
+	case "matched":
+		return ec.fieldContext_PreviewResult_matched(ctx, field)
+	case "reason":
+		return ec.fieldContext_PreviewResult_reason(ctx, field)
+	case "body":
+		return ec.fieldContext_PreviewResult_body(ctx, field)
+	case "error":
+		return ec.fieldContext_PreviewResult_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PreviewResult", field.Name)
+}
+
+func (ec *executionContext) childFields_PreviewSubscriptionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_PreviewSubscriptionPayload_results(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_PreviewSubscriptionPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PreviewSubscriptionPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Provider(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "name":
@@ -2197,6 +4136,8 @@ func (ec *executionContext) childFields_Provider(ctx context.Context, field grap
 		return ec.fieldContext_Provider_secretHint(ctx, field)
 	case "challenges":
 		return ec.fieldContext_Provider_challenges(ctx, field)
+	case "kind":
+		return ec.fieldContext_Provider_kind(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Provider", field.Name)
 }
@@ -2221,6 +4162,18 @@ func (ec *executionContext) childFields_RateLimit(ctx context.Context, field gra
 		return ec.fieldContext_RateLimit_period(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RateLimit", field.Name)
+}
+
+func (ec *executionContext) childFields_RateLimitStatus(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "limit":
+		return ec.fieldContext_RateLimitStatus_limit(ctx, field)
+	case "remaining":
+		return ec.fieldContext_RateLimitStatus_remaining(ctx, field)
+	case "resetAt":
+		return ec.fieldContext_RateLimitStatus_resetAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RateLimitStatus", field.Name)
 }
 
 func (ec *executionContext) childFields_Rejection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2269,6 +4222,82 @@ func (ec *executionContext) childFields_RejectionEdge(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type RejectionEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_Replay(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Replay_id(ctx, field)
+	case "state":
+		return ec.fieldContext_Replay_state(ctx, field)
+	case "reason":
+		return ec.fieldContext_Replay_reason(ctx, field)
+	case "total":
+		return ec.fieldContext_Replay_total(ctx, field)
+	case "done":
+		return ec.fieldContext_Replay_done(ctx, field)
+	case "failed":
+		return ec.fieldContext_Replay_failed(ctx, field)
+	case "rate":
+		return ec.fieldContext_Replay_rate(ctx, field)
+	case "deliveries":
+		return ec.fieldContext_Replay_deliveries(ctx, field)
+	case "events":
+		return ec.fieldContext_Replay_events(ctx, field)
+	case "missedSince":
+		return ec.fieldContext_Replay_missedSince(ctx, field)
+	case "missedUntil":
+		return ec.fieldContext_Replay_missedUntil(ctx, field)
+	case "subscription":
+		return ec.fieldContext_Replay_subscription(ctx, field)
+	case "endpoint":
+		return ec.fieldContext_Replay_endpoint(ctx, field)
+	case "idempotencyKey":
+		return ec.fieldContext_Replay_idempotencyKey(ctx, field)
+	case "requestedBy":
+		return ec.fieldContext_Replay_requestedBy(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Replay_createdAt(ctx, field)
+	case "completedAt":
+		return ec.fieldContext_Replay_completedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Replay", field.Name)
+}
+
+func (ec *executionContext) childFields_ReplayConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ReplayConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ReplayConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ReplayConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ReplayConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReplayConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ReplayEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ReplayEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ReplayEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReplayEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ReplayPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "replay":
+		return ec.fieldContext_ReplayPayload_replay(ctx, field)
+	case "count":
+		return ec.fieldContext_ReplayPayload_count(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ReplayPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReplayPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RetryPolicy(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "schedule":
@@ -2287,6 +4316,8 @@ func (ec *executionContext) childFields_SigningSecret(ctx context.Context, field
 		return ec.fieldContext_SigningSecret_id(ctx, field)
 	case "fingerprint":
 		return ec.fieldContext_SigningSecret_fingerprint(ctx, field)
+	case "publicKey":
+		return ec.fieldContext_SigningSecret_publicKey(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_SigningSecret_createdAt(ctx, field)
 	case "expiresAt":
@@ -2331,6 +4362,34 @@ func (ec *executionContext) childFields_Source(ctx context.Context, field graphq
 		return ec.fieldContext_Source_maxBodyBytes(ctx, field)
 	case "dedupeWindow":
 		return ec.fieldContext_Source_dedupeWindow(ctx, field)
+	case "rateLimit":
+		return ec.fieldContext_Source_rateLimit(ctx, field)
+	case "validateSchema":
+		return ec.fieldContext_Source_validateSchema(ctx, field)
+	case "silentAfter":
+		return ec.fieldContext_Source_silentAfter(ctx, field)
+	case "expectedEvery":
+		return ec.fieldContext_Source_expectedEvery(ctx, field)
+	case "silentSince":
+		return ec.fieldContext_Source_silentSince(ctx, field)
+	case "rejectingSince":
+		return ec.fieldContext_Source_rejectingSince(ctx, field)
+	case "eventTypes":
+		return ec.fieldContext_Source_eventTypes(ctx, field)
+	case "uncataloguedCount":
+		return ec.fieldContext_Source_uncataloguedCount(ctx, field)
+	case "graphql":
+		return ec.fieldContext_Source_graphql(ctx, field)
+	case "queue":
+		return ec.fieldContext_Source_queue(ctx, field)
+	case "authKind":
+		return ec.fieldContext_Source_authKind(ctx, field)
+	case "fetch":
+		return ec.fieldContext_Source_fetch(ctx, field)
+	case "poll":
+		return ec.fieldContext_Source_poll(ctx, field)
+	case "captureRemaining":
+		return ec.fieldContext_Source_captureRemaining(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Source_createdAt(ctx, field)
 	case "updatedAt":
@@ -2341,6 +4400,8 @@ func (ec *executionContext) childFields_Source(ctx context.Context, field graphq
 		return ec.fieldContext_Source_events(ctx, field)
 	case "rejections":
 		return ec.fieldContext_Source_rejections(ctx, field)
+	case "stats":
+		return ec.fieldContext_Source_stats(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Source", field.Name)
 }
@@ -2391,6 +4452,106 @@ func (ec *executionContext) childFields_SourceResponse(ctx context.Context, fiel
 	return nil, fmt.Errorf("no field named %q was found under type SourceResponse", field.Name)
 }
 
+func (ec *executionContext) childFields_StatsBucket(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "start":
+		return ec.fieldContext_StatsBucket_start(ctx, field)
+	case "received":
+		return ec.fieldContext_StatsBucket_received(ctx, field)
+	case "duplicates":
+		return ec.fieldContext_StatsBucket_duplicates(ctx, field)
+	case "rejected":
+		return ec.fieldContext_StatsBucket_rejected(ctx, field)
+	case "deliveriesCreated":
+		return ec.fieldContext_StatsBucket_deliveriesCreated(ctx, field)
+	case "delivered":
+		return ec.fieldContext_StatsBucket_delivered(ctx, field)
+	case "dead":
+		return ec.fieldContext_StatsBucket_dead(ctx, field)
+	case "attempts":
+		return ec.fieldContext_StatsBucket_attempts(ctx, field)
+	case "failedAttempts":
+		return ec.fieldContext_StatsBucket_failedAttempts(ctx, field)
+	case "latencyP50":
+		return ec.fieldContext_StatsBucket_latencyP50(ctx, field)
+	case "latencyP95":
+		return ec.fieldContext_StatsBucket_latencyP95(ctx, field)
+	case "latencyP99":
+		return ec.fieldContext_StatsBucket_latencyP99(ctx, field)
+	case "endToEndP50":
+		return ec.fieldContext_StatsBucket_endToEndP50(ctx, field)
+	case "endToEndP95":
+		return ec.fieldContext_StatsBucket_endToEndP95(ctx, field)
+	case "endToEndP99":
+		return ec.fieldContext_StatsBucket_endToEndP99(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StatsBucket", field.Name)
+}
+
+func (ec *executionContext) childFields_TestEndpointPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "attempt":
+		return ec.fieldContext_TestEndpointPayload_attempt(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_TestEndpointPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TestEndpointPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_TraceStep(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "at":
+		return ec.fieldContext_TraceStep_at(ctx, field)
+	case "step":
+		return ec.fieldContext_TraceStep_step(ctx, field)
+	case "outcome":
+		return ec.fieldContext_TraceStep_outcome(ctx, field)
+	case "detail":
+		return ec.fieldContext_TraceStep_detail(ctx, field)
+	case "subscription":
+		return ec.fieldContext_TraceStep_subscription(ctx, field)
+	case "delivery":
+		return ec.fieldContext_TraceStep_delivery(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TraceStep", field.Name)
+}
+
+func (ec *executionContext) childFields_Transform(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_Transform_kind(ctx, field)
+	case "expression":
+		return ec.fieldContext_Transform_expression(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Transform", field.Name)
+}
+
+func (ec *executionContext) childFields_UpstreamGraphql(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "url":
+		return ec.fieldContext_UpstreamGraphql_url(ctx, field)
+	case "document":
+		return ec.fieldContext_UpstreamGraphql_document(ctx, field)
+	case "variables":
+		return ec.fieldContext_UpstreamGraphql_variables(ctx, field)
+	case "items":
+		return ec.fieldContext_UpstreamGraphql_items(ctx, field)
+	case "resumeVariable":
+		return ec.fieldContext_UpstreamGraphql_resumeVariable(ctx, field)
+	case "resumePath":
+		return ec.fieldContext_UpstreamGraphql_resumePath(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpstreamGraphql", field.Name)
+}
+
+func (ec *executionContext) childFields_UpstreamQueue(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "url":
+		return ec.fieldContext_UpstreamQueue_url(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpstreamQueue", field.Name)
+}
+
 func (ec *executionContext) childFields_UserError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "code":
@@ -2413,6 +4574,10 @@ func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphq
 		return ec.fieldContext_Viewer_role(ctx, field)
 	case "scopes":
 		return ec.fieldContext_Viewer_scopes(ctx, field)
+	case "partner":
+		return ec.fieldContext_Viewer_partner(ctx, field)
+	case "rateLimit":
+		return ec.fieldContext_Viewer_rateLimit(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Viewer", field.Name)
 }
@@ -2527,4 +4692,507 @@ func (ec *executionContext) childFields___Type(ctx context.Context, field graphq
 		return ec.fieldContext___Type_isOneOf(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type __Type", field.Name)
+}
+
+// heldFields are those that exec reads from objects.
+var heldFields = exec.Held{
+	"ApiKey": {
+		"createdAt":  true,
+		"expiresAt":  true,
+		"id":         true,
+		"lastUsedAt": true,
+		"name":       true,
+		"prefix":     true,
+		"revokedAt":  true,
+		"role":       true,
+		"scopes":     false,
+	},
+	"ApiKeyConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"ApiKeyEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"ApiKeyPayload": {
+		"apiKey":     false,
+		"key":        true,
+		"userErrors": false,
+	},
+	"Attempt": {
+		"duration":   false,
+		"error":      true,
+		"id":         true,
+		"number":     true,
+		"outcome":    true,
+		"requestUrl": true,
+		"startedAt":  true,
+		"statusCode": true,
+	},
+	"AttemptConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"AttemptEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"DeletePayload": {
+		"deletedId":  true,
+		"userErrors": false,
+	},
+	"Delivery": {
+		"attemptCount":  true,
+		"completedAt":   true,
+		"createdAt":     true,
+		"endpoint":      false,
+		"id":            true,
+		"nextAttemptAt": true,
+		"reason":        true,
+		"status":        true,
+		"subscription":  false,
+	},
+	"DeliveryConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"DeliveryEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"DeliveryPayload": {
+		"delivery":   false,
+		"userErrors": false,
+	},
+	"DeliveryStreamPayload": {
+		"deliveries": false,
+	},
+	"DeliveryUpdatesPayload": {
+		"cursor":     true,
+		"deliveries": false,
+	},
+	"Document": {
+		"createdAt": true,
+		"hash":      true,
+		"id":        true,
+		"name":      true,
+		"text":      true,
+	},
+	"DocumentConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"DocumentEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"DocumentPayload": {
+		"document":   false,
+		"userErrors": false,
+	},
+	"Endpoint": {
+		"authFingerprint":     true,
+		"authKind":            true,
+		"breaker":             true,
+		"breakerUntil":        true,
+		"consecutiveFailures": true,
+		"createdAt":           true,
+		"headers":             false,
+		"id":                  true,
+		"kind":                true,
+		"lastFailureAt":       true,
+		"lastSuccessAt":       true,
+		"maxAge":              true,
+		"maxConcurrency":      true,
+		"name":                true,
+		"partner":             false,
+		"publicKey":           true,
+		"rateLimit":           false,
+		"retryPolicy":         false,
+		"signing":             true,
+		"signingSecrets":      false,
+		"state":               true,
+		"stateReason":         true,
+		"timeout":             false,
+		"updatedAt":           true,
+		"url":                 true,
+		"verifiedAt":          true,
+	},
+	"EndpointConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"EndpointEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"EndpointPayload": {
+		"endpoint":      false,
+		"signingSecret": true,
+		"userErrors":    false,
+	},
+	"Event": {
+		"contentType":     true,
+		"dedupeKey":       true,
+		"duplicateCount":  true,
+		"id":              true,
+		"lastDuplicateAt": true,
+		"occurredAt":      true,
+		"orderingKey":     true,
+		"outOfOrder":      true,
+		"partner":         false,
+		"receivedAt":      true,
+		"recovered":       true,
+		"sequence":        true,
+		"source":          false,
+		"type":            true,
+	},
+	"EventConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"EventEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"EventStreamPayload": {
+		"cursor": true,
+		"events": false,
+	},
+	"EventSubscription": {
+		"createdAt":   true,
+		"endpoint":    false,
+		"eventTypes":  false,
+		"filter":      true,
+		"id":          true,
+		"name":        true,
+		"ordering":    true,
+		"orderingKey": true,
+		"partner":     false,
+		"poison":      true,
+		"state":       true,
+		"transform":   false,
+		"updatedAt":   true,
+	},
+	"EventSubscriptionConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"EventSubscriptionEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"EventSubscriptionPayload": {
+		"subscription": false,
+		"userErrors":   false,
+	},
+	"EventType": {
+		"description": true,
+		"example":     true,
+		"id":          true,
+		"name":        true,
+	},
+	"EventTypeConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"EventTypeEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"EventTypePayload": {
+		"eventType":  false,
+		"userErrors": false,
+	},
+	"FetchStatus": {
+		"error":          true,
+		"fetchedCount":   true,
+		"lastAt":         true,
+		"nextAt":         true,
+		"recoveredCount": true,
+	},
+	"Header": {
+		"name":  true,
+		"value": true,
+	},
+	"LeasedDelivery": {
+		"contentType":    true,
+		"delivery":       false,
+		"leaseExpiresAt": true,
+		"leaseToken":     true,
+	},
+	"PageInfo": {
+		"endCursor":       true,
+		"hasNextPage":     true,
+		"hasPreviousPage": true,
+		"startCursor":     true,
+	},
+	"Partner": {
+		"createdAt":  true,
+		"eventTypes": false,
+		"id":         true,
+		"name":       true,
+		"updatedAt":  true,
+	},
+	"PartnerConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"PartnerEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"PartnerPayload": {
+		"partner":    false,
+		"userErrors": false,
+	},
+	"Poll": {
+		"grace":      false,
+		"headers":    false,
+		"interval":   false,
+		"items":      true,
+		"pagination": false,
+		"reconciles": false,
+		"since":      true,
+		"url":        true,
+	},
+	"PollPagination": {
+		"cursor":     true,
+		"keepCursor": true,
+		"linkHeader": true,
+		"nextUrl":    true,
+		"offset":     true,
+		"page":       true,
+	},
+	"PreviewResult": {
+		"body":    true,
+		"error":   true,
+		"event":   false,
+		"matched": true,
+		"reason":  true,
+	},
+	"PreviewSubscriptionPayload": {
+		"results":    false,
+		"userErrors": false,
+	},
+	"Provider": {
+		"challenges": false,
+		"config":     false,
+		"docsUrl":    true,
+		"kind":       true,
+		"name":       true,
+		"secretHint": true,
+		"title":      true,
+	},
+	"PublishEventPayload": {
+		"duplicate":  true,
+		"event":      false,
+		"userErrors": false,
+	},
+	"RateLimit": {
+		"limit":  true,
+		"period": false,
+	},
+	"RateLimitStatus": {
+		"limit":     true,
+		"remaining": true,
+		"resetAt":   true,
+	},
+	"Rejection": {
+		"detail":     true,
+		"id":         true,
+		"method":     true,
+		"reason":     true,
+		"receivedAt": true,
+		"source":     false,
+	},
+	"RejectionConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"RejectionEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"Replay": {
+		"completedAt":    true,
+		"createdAt":      true,
+		"done":           true,
+		"endpoint":       false,
+		"failed":         true,
+		"id":             true,
+		"idempotencyKey": true,
+		"missedSince":    true,
+		"missedUntil":    true,
+		"rate":           true,
+		"reason":         true,
+		"requestedBy":    true,
+		"state":          true,
+		"subscription":   false,
+		"total":          true,
+	},
+	"ReplayConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"ReplayEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"ReplayPayload": {
+		"count":      true,
+		"replay":     false,
+		"userErrors": false,
+	},
+	"RetryPolicy": {
+		"finalStatuses": false,
+		"jitter":        false,
+		"schedule":      false,
+	},
+	"SigningSecret": {
+		"createdAt":   true,
+		"expiresAt":   true,
+		"fingerprint": true,
+		"id":          true,
+		"publicKey":   true,
+	},
+	"Source": {
+		"id":   true,
+		"kind": true,
+		"name": true,
+		"slug": true,
+	},
+	"SourceConnection": {
+		"edges":    false,
+		"nodes":    false,
+		"pageInfo": false,
+	},
+	"SourceEdge": {
+		"cursor": true,
+		"node":   false,
+	},
+	"SourcePayload": {
+		"source":     false,
+		"userErrors": false,
+	},
+	"SourceResponse": {
+		"body":        true,
+		"contentType": true,
+		"status":      true,
+	},
+	"StatsBucket": {
+		"attempts":          true,
+		"dead":              true,
+		"delivered":         true,
+		"deliveriesCreated": true,
+		"duplicates":        true,
+		"endToEndP50":       true,
+		"endToEndP95":       true,
+		"endToEndP99":       true,
+		"failedAttempts":    true,
+		"latencyP50":        true,
+		"latencyP95":        true,
+		"latencyP99":        true,
+		"received":          true,
+		"rejected":          true,
+		"start":             true,
+	},
+	"TestEndpointPayload": {
+		"attempt":    false,
+		"userErrors": false,
+	},
+	"TraceStep": {
+		"at":           true,
+		"delivery":     false,
+		"detail":       true,
+		"outcome":      true,
+		"step":         false,
+		"subscription": false,
+	},
+	"Transform": {
+		"expression": true,
+		"kind":       true,
+	},
+	"UpstreamGraphql": {
+		"document":       true,
+		"items":          true,
+		"resumePath":     true,
+		"resumeVariable": true,
+		"url":            true,
+		"variables":      true,
+	},
+	"UpstreamQueue": {
+		"url": true,
+	},
+	"UserError": {
+		"code":    true,
+		"column":  true,
+		"field":   false,
+		"line":    true,
+		"message": true,
+	},
+	"Viewer": {
+		"role":   true,
+		"scopes": false,
+	},
+	"__Directive": {
+		"args":         false,
+		"description":  true,
+		"isRepeatable": true,
+		"locations":    false,
+		"name":         true,
+	},
+	"__EnumValue": {
+		"deprecationReason": true,
+		"description":       true,
+		"isDeprecated":      true,
+		"name":              true,
+	},
+	"__Field": {
+		"args":              false,
+		"deprecationReason": true,
+		"description":       true,
+		"isDeprecated":      true,
+		"name":              true,
+		"type":              false,
+	},
+	"__InputValue": {
+		"defaultValue":      true,
+		"deprecationReason": true,
+		"description":       true,
+		"isDeprecated":      true,
+		"name":              true,
+		"type":              false,
+	},
+	"__Schema": {
+		"description":      true,
+		"directives":       false,
+		"mutationType":     false,
+		"queryType":        false,
+		"subscriptionType": false,
+		"types":            false,
+	},
+	"__Type": {
+		"description":    true,
+		"inputFields":    false,
+		"interfaces":     false,
+		"isOneOf":        true,
+		"kind":           true,
+		"name":           true,
+		"ofType":         false,
+		"possibleTypes":  false,
+		"specifiedByURL": true,
+	},
 }

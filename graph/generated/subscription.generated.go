@@ -5,7 +5,7 @@ package generated
 import (
 	"context"
 	"errors"
-	"math"
+	"github.com/hookgraph/hookgraph/graph/exec"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -61,6 +61,16 @@ func (ec *executionContext) field_EventSubscription_deliveries_args(ctx context.
 // region    **************************** field.gotpl *****************************
 
 func (ec *executionContext) _EventSubscription_id(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.ID },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -84,6 +94,16 @@ func (ec *executionContext) fieldContext_EventSubscription_id(_ context.Context,
 }
 
 func (ec *executionContext) _EventSubscription_name(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Name },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -107,6 +127,16 @@ func (ec *executionContext) fieldContext_EventSubscription_name(_ context.Contex
 }
 
 func (ec *executionContext) _EventSubscription_state(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.SubscriptionState { return obj.State },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.SubscriptionState) graphql.Marshaler {
+			return ec.marshalNSubscriptionState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSubscriptionState(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -130,6 +160,18 @@ func (ec *executionContext) fieldContext_EventSubscription_state(_ context.Conte
 }
 
 func (ec *executionContext) _EventSubscription_endpoint(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Endpoint { return obj.Endpoint() },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Endpoint) graphql.Marshaler {
+			return ec.marshalOEndpoint2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEndpoint(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -161,7 +203,63 @@ func (ec *executionContext) fieldContext_EventSubscription_endpoint(_ context.Co
 	return fc, nil
 }
 
+func (ec *executionContext) _EventSubscription_partner(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Partner { return obj.Partner() },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Partner) graphql.Marshaler {
+			return ec.marshalOPartner2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPartner(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EventSubscription_partner(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Partner(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Partner) graphql.Marshaler {
+			return ec.marshalOPartner2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPartner(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_EventSubscription_partner(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EventSubscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Partner(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _EventSubscription_eventTypes(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []string { return obj.EventTypes },
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -195,7 +293,20 @@ func (ec *executionContext) _EventSubscription_sources(ctx context.Context, fiel
 		func(ctx context.Context) (any, error) {
 			return obj.Sources(), nil
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				if ec.Directives.HiddenFromPartners == nil {
+					var zeroVal []*model.Source
+					return zeroVal, errors.New("directive hiddenFromPartners is not implemented")
+				}
+				return ec.Directives.HiddenFromPartners(ctx, obj, directive0)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v []*model.Source) graphql.Marshaler {
 			return ec.marshalOSource2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐSourceᚄ(ctx, selections, v)
 		},
@@ -217,6 +328,16 @@ func (ec *executionContext) fieldContext_EventSubscription_sources(_ context.Con
 }
 
 func (ec *executionContext) _EventSubscription_filter(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.Filter() },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -239,7 +360,160 @@ func (ec *executionContext) fieldContext_EventSubscription_filter(_ context.Cont
 	return graphql.NewScalarFieldContext("EventSubscription", field, true, false, errors.New("field of type String does not have child fields"))
 }
 
+func (ec *executionContext) _EventSubscription_transform(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *hub.Transform { return obj.Transform },
+		func(ctx context.Context, selections ast.SelectionSet, v *hub.Transform) graphql.Marshaler {
+			return ec.marshalOTransform2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransform(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EventSubscription_transform(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Transform, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *hub.Transform) graphql.Marshaler {
+			return ec.marshalOTransform2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransform(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_EventSubscription_transform(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EventSubscription",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Transform(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _EventSubscription_ordering(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.OrderingMode { return obj.Ordering },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.OrderingMode) graphql.Marshaler {
+			return ec.marshalNOrderingMode2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EventSubscription_ordering(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Ordering, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v hub.OrderingMode) graphql.Marshaler {
+			return ec.marshalNOrderingMode2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_EventSubscription_ordering(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EventSubscription", field, false, false, errors.New("field of type OrderingMode does not have child fields"))
+}
+
+func (ec *executionContext) _EventSubscription_orderingKey(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.OrderingKey() },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EventSubscription_orderingKey(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OrderingKey(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_EventSubscription_orderingKey(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EventSubscription", field, true, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _EventSubscription_poison(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.PoisonRule { return obj.Poison },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.PoisonRule) graphql.Marshaler {
+			return ec.marshalNPoisonRule2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EventSubscription_poison(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Poison, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v hub.PoisonRule) graphql.Marshaler {
+			return ec.marshalNPoisonRule2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_EventSubscription_poison(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EventSubscription", field, false, false, errors.New("field of type PoisonRule does not have child fields"))
+}
+
 func (ec *executionContext) _EventSubscription_createdAt(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() time.Time { return obj.CreatedAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -263,6 +537,16 @@ func (ec *executionContext) fieldContext_EventSubscription_createdAt(_ context.C
 }
 
 func (ec *executionContext) _EventSubscription_updatedAt(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscription) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() time.Time { return obj.UpdatedAt },
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -322,7 +606,7 @@ func (ec *executionContext) fieldContext_EventSubscription_deliveries(ctx contex
 		}
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
-	if fc.Args, err = ec.field_EventSubscription_deliveries_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+	if fc.Args, err = ec.plan.Arguments(ctx, field, ec.Variables, ec.field_EventSubscription_deliveries_args); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -330,6 +614,18 @@ func (ec *executionContext) fieldContext_EventSubscription_deliveries(ctx contex
 }
 
 func (ec *executionContext) _EventSubscriptionConnection_edges(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.EventSubscription]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.Edge[*model.EventSubscription] { return obj.Edges() },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.Edge[*model.EventSubscription]) graphql.Marshaler {
+			return ec.marshalNEventSubscriptionEdge2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdgeᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -362,6 +658,18 @@ func (ec *executionContext) fieldContext_EventSubscriptionConnection_edges(_ con
 }
 
 func (ec *executionContext) _EventSubscriptionConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.EventSubscription]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.EventSubscription { return obj.Nodes() },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.EventSubscription) graphql.Marshaler {
+			return ec.marshalNEventSubscription2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEventSubscriptionᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -394,6 +702,18 @@ func (ec *executionContext) fieldContext_EventSubscriptionConnection_nodes(_ con
 }
 
 func (ec *executionContext) _EventSubscriptionConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *model.Connection[*model.EventSubscription]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.PageInfo { return obj.PageInfo() },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPageInfo(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -449,6 +769,16 @@ func (ec *executionContext) fieldContext_EventSubscriptionConnection_totalCount(
 }
 
 func (ec *executionContext) _EventSubscriptionEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *model.Edge[*model.EventSubscription]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Cursor },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -472,6 +802,18 @@ func (ec *executionContext) fieldContext_EventSubscriptionEdge_cursor(_ context.
 }
 
 func (ec *executionContext) _EventSubscriptionEdge_node(ctx context.Context, field graphql.CollectedField, obj *model.Edge[*model.EventSubscription]) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.EventSubscription { return obj.Node },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.EventSubscription) graphql.Marshaler {
+			return ec.marshalNEventSubscription2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEventSubscription(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -504,6 +846,18 @@ func (ec *executionContext) fieldContext_EventSubscriptionEdge_node(_ context.Co
 }
 
 func (ec *executionContext) _EventSubscriptionPayload_subscription(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscriptionPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.EventSubscription { return obj.Subscription },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.EventSubscription) graphql.Marshaler {
+			return ec.marshalOEventSubscription2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEventSubscription(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -536,6 +890,18 @@ func (ec *executionContext) fieldContext_EventSubscriptionPayload_subscription(_
 }
 
 func (ec *executionContext) _EventSubscriptionPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *model.EventSubscriptionPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.UserError { return obj.UserErrors },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -567,6 +933,336 @@ func (ec *executionContext) fieldContext_EventSubscriptionPayload_userErrors(_ c
 	return fc, nil
 }
 
+func (ec *executionContext) _PreviewResult_event(ctx context.Context, field graphql.CollectedField, obj *model.PreviewResult) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() *model.Event { return obj.Event },
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Event) graphql.Marshaler {
+			return ec.marshalNEvent2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEvent(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PreviewResult_event(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Event, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Event) graphql.Marshaler {
+			return ec.marshalNEvent2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEvent(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PreviewResult_event(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "PreviewResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Event(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _PreviewResult_matched(ctx context.Context, field graphql.CollectedField, obj *model.PreviewResult) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() bool { return obj.Matched },
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PreviewResult_matched(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Matched, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PreviewResult_matched(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PreviewResult", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
+func (ec *executionContext) _PreviewResult_reason(ctx context.Context, field graphql.CollectedField, obj *model.PreviewResult) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.Reason },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PreviewResult_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PreviewResult_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PreviewResult", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _PreviewResult_body(ctx context.Context, field graphql.CollectedField, obj *model.PreviewResult) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.Body },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PreviewResult_body(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Body, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PreviewResult_body(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PreviewResult", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _PreviewResult_error(ctx context.Context, field graphql.CollectedField, obj *model.PreviewResult) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *string { return obj.Error },
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PreviewResult_error(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Error, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PreviewResult_error(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PreviewResult", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _PreviewSubscriptionPayload_results(ctx context.Context, field graphql.CollectedField, obj *model.PreviewSubscriptionPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.PreviewResult { return obj.Results },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.PreviewResult) graphql.Marshaler {
+			return ec.marshalNPreviewResult2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPreviewResultᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PreviewSubscriptionPayload_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.PreviewResult) graphql.Marshaler {
+			return ec.marshalNPreviewResult2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPreviewResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PreviewSubscriptionPayload_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "PreviewSubscriptionPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PreviewResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _PreviewSubscriptionPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *model.PreviewSubscriptionPayload) (ret graphql.Marshaler) {
+	if ret, ok := exec.Read(
+		ctx,
+		&ec.plan,
+		heldFields,
+		field,
+		func() []*model.UserError { return obj.UserErrors },
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PreviewSubscriptionPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PreviewSubscriptionPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "PreviewSubscriptionPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Transform_kind(ctx context.Context, field graphql.CollectedField, obj *hub.Transform) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() hub.TransformKind { return obj.Kind },
+		func(ctx context.Context, selections ast.SelectionSet, v hub.TransformKind) graphql.Marshaler {
+			return ec.marshalNTransformKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransformKind(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Transform_kind(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Kind, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v hub.TransformKind) graphql.Marshaler {
+			return ec.marshalNTransformKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransformKind(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Transform_kind(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Transform", field, false, false, errors.New("field of type TransformKind does not have child fields"))
+}
+
+func (ec *executionContext) _Transform_expression(ctx context.Context, field graphql.CollectedField, obj *hub.Transform) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() string { return obj.Expression },
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Transform_expression(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Expression, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Transform_expression(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Transform", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
@@ -585,8 +1281,14 @@ func (ec *executionContext) unmarshalInputCreateSubscriptionInput(ctx context.Co
 	if _, present := asMap["eventTypes"]; !present {
 		asMap["eventTypes"] = []any{"*"}
 	}
+	if _, present := asMap["ordering"]; !present {
+		asMap["ordering"] = "NONE"
+	}
+	if _, present := asMap["poison"]; !present {
+		asMap["poison"] = "PARK_KEY"
+	}
 
-	fieldsInOrder := [...]string{"name", "endpointId", "eventTypes", "sourceIds", "filter"}
+	fieldsInOrder := [...]string{"name", "endpointId", "eventTypes", "sourceIds", "filter", "transform", "ordering", "orderingKey", "poison"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -628,6 +1330,106 @@ func (ec *executionContext) unmarshalInputCreateSubscriptionInput(ctx context.Co
 				return it, err
 			}
 			it.Filter = graphql.OmittableOf(data)
+		case "transform":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("transform"))
+			data, err := ec.unmarshalOTransformInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransform(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Transform = graphql.OmittableOf(data)
+		case "ordering":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ordering"))
+			data, err := ec.unmarshalOOrderingMode2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Ordering = graphql.OmittableOf(data)
+		case "orderingKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("orderingKey"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OrderingKey = graphql.OmittableOf(data)
+		case "poison":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("poison"))
+			data, err := ec.unmarshalOPoisonRule2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Poison = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputPreviewSubscriptionInput(ctx context.Context, obj any) (model.PreviewSubscriptionInput, error) {
+	var it model.PreviewSubscriptionInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	if _, present := asMap["eventTypes"]; !present {
+		asMap["eventTypes"] = []any{"*"}
+	}
+	if _, present := asMap["last"]; !present {
+		asMap["last"] = 20
+	}
+
+	fieldsInOrder := [...]string{"eventTypes", "sourceIds", "filter", "transform", "eventIds", "last"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "eventTypes":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("eventTypes"))
+			data, err := ec.unmarshalNString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.EventTypes = data
+		case "sourceIds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("sourceIds"))
+			data, err := ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.SourceIds = graphql.OmittableOf(data)
+		case "filter":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("filter"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Filter = graphql.OmittableOf(data)
+		case "transform":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("transform"))
+			data, err := ec.unmarshalOTransformInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransform(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Transform = graphql.OmittableOf(data)
+		case "eventIds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("eventIds"))
+			data, err := ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.EventIds = graphql.OmittableOf(data)
+		case "last":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("last"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Last = graphql.OmittableOf(data)
 		}
 	}
 	return it, nil
@@ -644,7 +1446,7 @@ func (ec *executionContext) unmarshalInputSubscriptionFilter(ctx context.Context
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"states", "endpointIds", "nameContains"}
+	fieldsInOrder := [...]string{"states", "endpointIds", "partnerIds", "nameContains"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -665,6 +1467,13 @@ func (ec *executionContext) unmarshalInputSubscriptionFilter(ctx context.Context
 				return it, err
 			}
 			it.EndpointIDs = data
+		case "partnerIds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("partnerIds"))
+			data, err := ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PartnerIDs = data
 		case "nameContains":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("nameContains"))
 			data, err := ec.unmarshalOString2string(ctx, v)
@@ -672,6 +1481,43 @@ func (ec *executionContext) unmarshalInputSubscriptionFilter(ctx context.Context
 				return it, err
 			}
 			it.NameContains = data
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputTransformInput(ctx context.Context, obj any) (hub.Transform, error) {
+	var it hub.Transform
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"kind", "expression"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "kind":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("kind"))
+			data, err := ec.unmarshalNTransformKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransformKind(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Kind = data
+		case "expression":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expression"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Expression = data
 		}
 	}
 	return it, nil
@@ -688,7 +1534,7 @@ func (ec *executionContext) unmarshalInputUpdateSubscriptionInput(ctx context.Co
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "name", "endpointId", "eventTypes", "sourceIds", "filter"}
+	fieldsInOrder := [...]string{"id", "name", "endpointId", "eventTypes", "sourceIds", "filter", "transform", "ordering", "orderingKey", "poison"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -737,6 +1583,34 @@ func (ec *executionContext) unmarshalInputUpdateSubscriptionInput(ctx context.Co
 				return it, err
 			}
 			it.Filter = graphql.OmittableOf(data)
+		case "transform":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("transform"))
+			data, err := ec.unmarshalOTransformInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransform(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Transform = graphql.OmittableOf(data)
+		case "ordering":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ordering"))
+			data, err := ec.unmarshalOOrderingMode2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Ordering = graphql.OmittableOf(data)
+		case "orderingKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("orderingKey"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OrderingKey = graphql.OmittableOf(data)
+		case "poison":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("poison"))
+			data, err := ec.unmarshalOPoisonRule2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Poison = graphql.OmittableOf(data)
 		}
 	}
 	return it, nil
@@ -753,15 +1627,13 @@ func (ec *executionContext) unmarshalInputUpdateSubscriptionInput(ctx context.Co
 var eventSubscriptionImplementors = []string{"EventSubscription", "Node"}
 
 func (ec *executionContext) _EventSubscription(ctx context.Context, sel ast.SelectionSet, obj *model.EventSubscription) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, eventSubscriptionImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, eventSubscriptionImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("EventSubscription")
+			out.Values[i] = exec.String("EventSubscription")
 		case "id":
 			out.Values[i] = ec._EventSubscription_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -782,6 +1654,11 @@ func (ec *executionContext) _EventSubscription(ctx context.Context, sel ast.Sele
 			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "partner":
+			out.Values[i] = ec._EventSubscription_partner(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "eventTypes":
 			out.Values[i] = ec._EventSubscription_eventTypes(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -797,6 +1674,26 @@ func (ec *executionContext) _EventSubscription(ctx context.Context, sel ast.Sele
 			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "transform":
+			out.Values[i] = ec._EventSubscription_transform(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "ordering":
+			out.Values[i] = ec._EventSubscription_ordering(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "orderingKey":
+			out.Values[i] = ec._EventSubscription_orderingKey(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "poison":
+			out.Values[i] = ec._EventSubscription_poison(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "createdAt":
 			out.Values[i] = ec._EventSubscription_createdAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -810,7 +1707,7 @@ func (ec *executionContext) _EventSubscription(ctx context.Context, sel ast.Sele
 		case "deliveries":
 			field := field
 
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
 				defer func() {
 					if r := recover(); r != nil {
 						ec.Error(ctx, ec.Recover(ctx, r))
@@ -823,27 +1720,6 @@ func (ec *executionContext) _EventSubscription(ctx context.Context, sel ast.Sele
 				return res
 			}
 
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
-
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
-					}
-					view.AddIndices(fieldIndex)
-				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
-			}
-
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -854,30 +1730,19 @@ func (ec *executionContext) _EventSubscription(ctx context.Context, sel ast.Sele
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var eventSubscriptionConnectionImplementors = []string{"EventSubscriptionConnection"}
 
 func (ec *executionContext) _EventSubscriptionConnection(ctx context.Context, sel ast.SelectionSet, obj *model.Connection[*model.EventSubscription]) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, eventSubscriptionConnectionImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, eventSubscriptionConnectionImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("EventSubscriptionConnection")
+			out.Values[i] = exec.String("EventSubscriptionConnection")
 		case "edges":
 			out.Values[i] = ec._EventSubscriptionConnection_edges(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -896,7 +1761,7 @@ func (ec *executionContext) _EventSubscriptionConnection(ctx context.Context, se
 		case "totalCount":
 			field := field
 
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+			innerFunc := func(ctx context.Context, fs *exec.Object) (res graphql.Marshaler) {
 				defer func() {
 					if r := recover(); r != nil {
 						ec.Error(ctx, ec.Recover(ctx, r))
@@ -909,27 +1774,6 @@ func (ec *executionContext) _EventSubscriptionConnection(ctx context.Context, se
 				return res
 			}
 
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
-
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
-					}
-					view.AddIndices(fieldIndex)
-				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
-			}
-
 			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -940,30 +1784,19 @@ func (ec *executionContext) _EventSubscriptionConnection(ctx context.Context, se
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var eventSubscriptionEdgeImplementors = []string{"EventSubscriptionEdge"}
 
 func (ec *executionContext) _EventSubscriptionEdge(ctx context.Context, sel ast.SelectionSet, obj *model.Edge[*model.EventSubscription]) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, eventSubscriptionEdgeImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, eventSubscriptionEdgeImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("EventSubscriptionEdge")
+			out.Values[i] = exec.String("EventSubscriptionEdge")
 		case "cursor":
 			out.Values[i] = ec._EventSubscriptionEdge_cursor(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -983,30 +1816,19 @@ func (ec *executionContext) _EventSubscriptionEdge(ctx context.Context, sel ast.
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
-
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
-
 	return out
 }
 
 var eventSubscriptionPayloadImplementors = []string{"EventSubscriptionPayload"}
 
 func (ec *executionContext) _EventSubscriptionPayload(ctx context.Context, sel ast.SelectionSet, obj *model.EventSubscriptionPayload) graphql.Marshaler {
-	fields := graphql.CollectFields(ec.OperationContext, sel, eventSubscriptionPayloadImplementors)
+	selection := ec.plan.Collect(ec.OperationContext, sel, eventSubscriptionPayloadImplementors)
 
-	out := graphql.NewFieldSet(fields)
-	deferredFieldSet := graphql.NewFieldSet(nil)
-	deferLabelToView := make(map[string]*graphql.FieldSetView)
-	for i, field := range fields {
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
 		switch field.Name {
 		case "__typename":
-			out.Values[i] = graphql.MarshalString("EventSubscriptionPayload")
+			out.Values[i] = exec.String("EventSubscriptionPayload")
 		case "subscription":
 			out.Values[i] = ec._EventSubscriptionPayload_subscription(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -1026,14 +1848,116 @@ func (ec *executionContext) _EventSubscriptionPayload(ctx context.Context, sel a
 		return graphql.Null
 	}
 
-	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+	return out
+}
 
-	ec.ProcessDeferredGroup(graphql.DeferredGroup{
-		Defers:   deferLabelToView,
-		Path:     graphql.GetPath(ctx),
-		FieldSet: deferredFieldSet,
-		Context:  ctx,
-	})
+var previewResultImplementors = []string{"PreviewResult"}
+
+func (ec *executionContext) _PreviewResult(ctx context.Context, sel ast.SelectionSet, obj *model.PreviewResult) graphql.Marshaler {
+	selection := ec.plan.Collect(ec.OperationContext, sel, previewResultImplementors)
+
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = exec.String("PreviewResult")
+		case "event":
+			out.Values[i] = ec._PreviewResult_event(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "matched":
+			out.Values[i] = ec._PreviewResult_matched(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._PreviewResult_reason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "body":
+			out.Values[i] = ec._PreviewResult_body(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "error":
+			out.Values[i] = ec._PreviewResult_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	return out
+}
+
+var previewSubscriptionPayloadImplementors = []string{"PreviewSubscriptionPayload"}
+
+func (ec *executionContext) _PreviewSubscriptionPayload(ctx context.Context, sel ast.SelectionSet, obj *model.PreviewSubscriptionPayload) graphql.Marshaler {
+	selection := ec.plan.Collect(ec.OperationContext, sel, previewSubscriptionPayloadImplementors)
+
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = exec.String("PreviewSubscriptionPayload")
+		case "results":
+			out.Values[i] = ec._PreviewSubscriptionPayload_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._PreviewSubscriptionPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	return out
+}
+
+var transformImplementors = []string{"Transform"}
+
+func (ec *executionContext) _Transform(ctx context.Context, sel ast.SelectionSet, obj *hub.Transform) graphql.Marshaler {
+	selection := ec.plan.Collect(ec.OperationContext, sel, transformImplementors)
+
+	out := exec.NewObject(selection)
+	for i, field := range selection.Fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = exec.String("Transform")
+		case "kind":
+			out.Values[i] = ec._Transform_kind(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expression":
+			out.Values[i] = ec._Transform_expression(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
 
 	return out
 }
@@ -1048,9 +1972,7 @@ func (ec *executionContext) unmarshalNCreateSubscriptionInput2githubᚗcomᚋhoo
 }
 
 func (ec *executionContext) marshalNEventSubscription2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEventSubscriptionᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.EventSubscription) graphql.Marshaler {
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNEventSubscription2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEventSubscription(ctx, sel, v[i])
 	})
 
@@ -1084,9 +2006,7 @@ func (ec *executionContext) marshalNEventSubscriptionConnection2ᚖgithubᚗcom�
 }
 
 func (ec *executionContext) marshalNEventSubscriptionEdge2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.Edge[*model.EventSubscription]) graphql.Marshaler {
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNEventSubscriptionEdge2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐEdge(ctx, sel, v[i])
 	})
 
@@ -1119,6 +2039,79 @@ func (ec *executionContext) marshalNEventSubscriptionPayload2ᚖgithubᚗcomᚋh
 	return ec._EventSubscriptionPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalNOrderingMode2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx context.Context, v any) (hub.OrderingMode, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := hub.OrderingMode(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNOrderingMode2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx context.Context, sel ast.SelectionSet, v hub.OrderingMode) graphql.Marshaler {
+	_ = sel
+	res := exec.String(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
+func (ec *executionContext) unmarshalNPoisonRule2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx context.Context, v any) (hub.PoisonRule, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := hub.PoisonRule(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNPoisonRule2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx context.Context, sel ast.SelectionSet, v hub.PoisonRule) graphql.Marshaler {
+	_ = sel
+	res := exec.String(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
+func (ec *executionContext) marshalNPreviewResult2ᚕᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPreviewResultᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.PreviewResult) graphql.Marshaler {
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
+		return ec.marshalNPreviewResult2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPreviewResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNPreviewResult2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPreviewResult(ctx context.Context, sel ast.SelectionSet, v *model.PreviewResult) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._PreviewResult(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNPreviewSubscriptionInput2githubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPreviewSubscriptionInput(ctx context.Context, v any) (model.PreviewSubscriptionInput, error) {
+	res, err := ec.unmarshalInputPreviewSubscriptionInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNPreviewSubscriptionPayload2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋgraphᚋmodelᚐPreviewSubscriptionPayload(ctx context.Context, sel ast.SelectionSet, v *model.PreviewSubscriptionPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._PreviewSubscriptionPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNSubscriptionState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSubscriptionState(ctx context.Context, v any) (hub.SubscriptionState, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := hub.SubscriptionState(tmp)
@@ -1127,7 +2120,24 @@ func (ec *executionContext) unmarshalNSubscriptionState2githubᚗcomᚋhookgraph
 
 func (ec *executionContext) marshalNSubscriptionState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSubscriptionState(ctx context.Context, sel ast.SelectionSet, v hub.SubscriptionState) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(string(v))
+	res := exec.String(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
+func (ec *executionContext) unmarshalNTransformKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransformKind(ctx context.Context, v any) (hub.TransformKind, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := hub.TransformKind(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNTransformKind2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransformKind(ctx context.Context, sel ast.SelectionSet, v hub.TransformKind) graphql.Marshaler {
+	_ = sel
+	res := exec.String(string(v))
 	if res == graphql.Null {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -1146,6 +2156,44 @@ func (ec *executionContext) marshalOEventSubscription2ᚖgithubᚗcomᚋhookgrap
 		return graphql.Null
 	}
 	return ec._EventSubscription(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOOrderingMode2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx context.Context, v any) (*hub.OrderingMode, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := hub.OrderingMode(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOOrderingMode2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐOrderingMode(ctx context.Context, sel ast.SelectionSet, v *hub.OrderingMode) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := exec.String(string(*v))
+	return res
+}
+
+func (ec *executionContext) unmarshalOPoisonRule2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx context.Context, v any) (*hub.PoisonRule, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := hub.PoisonRule(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOPoisonRule2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐPoisonRule(ctx context.Context, sel ast.SelectionSet, v *hub.PoisonRule) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := exec.String(string(*v))
+	return res
 }
 
 func (ec *executionContext) unmarshalOSubscriptionFilter2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSubscriptionFilter(ctx context.Context, v any) (*hub.SubscriptionFilter, error) {
@@ -1177,9 +2225,7 @@ func (ec *executionContext) marshalOSubscriptionState2ᚕgithubᚗcomᚋhookgrap
 	if v == nil {
 		return graphql.Null
 	}
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
+	ret := exec.List(ctx, len(v), func(ctx context.Context, i int) graphql.Marshaler {
 		return ec.marshalNSubscriptionState2githubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐSubscriptionState(ctx, sel, v[i])
 	})
 
@@ -1190,6 +2236,21 @@ func (ec *executionContext) marshalOSubscriptionState2ᚕgithubᚗcomᚋhookgrap
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalOTransform2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransform(ctx context.Context, sel ast.SelectionSet, v *hub.Transform) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Transform(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOTransformInput2ᚖgithubᚗcomᚋhookgraphᚋhookgraphᚋinternalᚋhubᚐTransform(ctx context.Context, v any) (*hub.Transform, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputTransformInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 // endregion ***************************** type.gotpl *****************************

@@ -4,40 +4,6 @@
   'use strict';
 
   const url = '/graphql';
-  const examples = `# 1. Put your key under "Headers" below: {"Authorization": "Bearer <key>"}
-# 2. Choose an operation with the play button.
-
-query NewestEvents {
-  events(first: 10) {
-    totalCount
-    nodes {
-      id
-      type
-      receivedAt
-      source { slug }
-      payload
-      deliveries(first: 5) {
-        nodes { status attemptCount endpoint { name } }
-      }
-    }
-  }
-}
-
-mutation PublishAnEvent {
-  publishEvent(input: { type: "greeting.sent", payload: { hello: "world" } }) {
-    event { id sequence }
-    userErrors { field message }
-  }
-}
-
-subscription WatchEvents {
-  eventStream(from: EARLIEST) {
-    cursor
-    events { id type payload }
-  }
-}
-`;
-
   // A key may be handed over behind the # of the address, which no server sees.
   const handedOver = new URLSearchParams(location.hash.slice(1)).get('key');
   if (handedOver) {
@@ -51,7 +17,35 @@ subscription WatchEvents {
     return Boolean(chosen) && chosen.operation === 'subscription';
   }
 
-  function send(params, headers, accept, signal) {
+  // What the examples have made last, for the examples that go on from there: variables
+  // hold <eventId> and the like in its place.
+  const remembered = JSON.parse(sessionStorage.getItem('hookgraph:remembered') || '{}');
+  remembered.hub = location.origin;
+  let rules = {}; // paths into answers, by the name under which what lies there is remembered
+
+  function remember(answer) {
+    for (const [name, path] of Object.entries(rules)) {
+      const value = path.reduce((at, step) => (at === null || at === undefined ? at : at[step]), answer.data);
+      if (value) {
+        remembered[name] = value;
+        sessionStorage.setItem('hookgraph:remembered', JSON.stringify(remembered));
+      }
+    }
+    return answer;
+  }
+
+  function filledIn(params) {
+    const variables = { ...params.variables };
+    for (const [name, value] of Object.entries(variables)) {
+      if (typeof value === 'string') {
+        variables[name] = value.replace(/<(\w+)>/g, (whole, known) => remembered[known] || whole);
+      }
+    }
+    return { ...params, variables };
+  }
+
+  function send(given, headers, accept, signal) {
+    const params = filledIn(given);
     return fetch(url, {
       method: 'POST',
       headers: { ...headers, 'Content-Type': 'application/json', Accept: accept },
@@ -118,7 +112,9 @@ subscription WatchEvents {
       if (isSubscription(params, options)) {
         return subscribe(params, headers);
       }
-      return send(params, headers, 'application/json').then((response) => response.json());
+      return send(params, headers, 'application/json')
+        .then((response) => response.json())
+        .then(remember);
     };
   }
 
@@ -130,7 +126,7 @@ subscription WatchEvents {
     }
   }
 
-  function Explorer() {
+  function Explorer({ examples }) {
     const [fetcher, setFetcher] = React.useState(newFetcher);
     const known = React.useRef('');
     const onEditHeaders = (headers) => {
@@ -143,15 +139,24 @@ subscription WatchEvents {
     const headers = JSON.stringify({ Authorization: 'Bearer ' + (handedOver || '') }, null, 2);
     return React.createElement(GraphiQL, {
       fetcher,
-      defaultQuery: examples,
+      defaultTabs: examples.map(({ query, variables }) => ({
+        query,
+        variables: JSON.stringify(variables, null, 2),
+        headers,
+      })),
       defaultHeaders: headers,
       headers: handedOver ? headers : undefined,
-      defaultEditorToolsVisibility: 'headers',
+      defaultEditorToolsVisibility: handedOver ? 'variables' : 'headers',
       onEditHeaders,
       isHeadersEditorEnabled: true,
       shouldPersistHeaders: true,
     });
   }
 
-  ReactDOM.createRoot(document.getElementById('explorer')).render(React.createElement(Explorer));
+  fetch('/graphiql/examples.json')
+    .then((response) => response.json())
+    .then((examples) => {
+      rules = Object.assign({}, ...examples.map((example) => example.remember || {}));
+      ReactDOM.createRoot(document.getElementById('explorer')).render(React.createElement(Explorer, { examples }));
+    });
 })();

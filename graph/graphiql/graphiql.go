@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,7 +16,7 @@ import (
 	"strings"
 )
 
-//go:embed assets/*.gz index.html explorer.js explorer.css
+//go:embed assets/*.gz examples index.html explorer.js explorer.css
 var files embed.FS
 
 // policy lets the page load from and talk to its own hub alone. GraphiQL sets
@@ -47,7 +48,43 @@ func New() (*Handler, error) {
 		}
 		h.assets[name] = one
 	}
+	examples, err := Examples()
+	if err != nil {
+		return nil, fmt.Errorf("load examples: %w", err)
+	}
+	text, err := json.Marshal(examples)
+	if err != nil {
+		return nil, fmt.Errorf("load examples: %w", err)
+	}
+	h.assets["examples.json"] = asset{media: "application/json; charset=utf-8", plain: text}
 	return h, nil
+}
+
+// Example is an operation that the page offers.
+type Example struct {
+	File      string `json:"file"` // that holds the query
+	Query     string `json:"query"`
+	Variables any    `json:"variables"`
+	// Remember are paths into the answer, by the names under which the examples after
+	// this one have what lies there in their variables: as <name>.
+	Remember map[string][]string `json:"remember,omitempty"`
+}
+
+// Examples returns the operations that the page offers, in the order in which they
+// are executed. Besides what they remember, <hub> stands for the URL of the hub.
+func Examples() ([]Example, error) {
+	var examples []Example
+	text, err := files.ReadFile("examples/examples.json")
+	if err == nil {
+		err = json.Unmarshal(text, &examples)
+	}
+	for i := range examples {
+		if err == nil {
+			text, err = files.ReadFile("examples/" + examples[i].File)
+			examples[i].Query = string(text)
+		}
+	}
+	return examples, err
 }
 
 // load reads an embedded file, which may be stored compressed.

@@ -121,7 +121,7 @@ func TestThePageStartsInABrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"graphiql-container", "NewestEvents", "graphiql-execute-button"} {
+	for _, want := range []string{"graphiql-container", "CreateSource", "WatchEvents", "graphiql-execute-button"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page has no %s: %.500s", want, page)
 		}

@@ -93,8 +93,8 @@ func TestAnEdgeThatFailsFailsForAll(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("the database is away")
 	e := newEdge(func(context.Context, []string, none) (map[string]int, error) { return nil, failed })
-	group := &model.Group{IDs: []string{"a", "b"}}
-	for _, id := range group.IDs {
+	group := model.NewGroup([]string{"a", "b"}, func(id string) string { return id })
+	for _, id := range group.IDs() {
 		if _, _, err := e.load(t.Context(), group, id, none{}); !errors.Is(err, failed) {
 			t.Errorf("%s got %v", id, err)
 		}
@@ -107,7 +107,7 @@ func TestAnEmptyGroupIsNotFetched(t *testing.T) {
 		t.Error("fetched")
 		return nil, nil
 	})
-	if _, found, err := e.load(t.Context(), &model.Group{}, "", none{}); found || err != nil {
+	if _, found, err := e.load(t.Context(), model.NewGroup(nil, func(id string) string { return id }), "", none{}); found || err != nil {
 		t.Errorf("got %t, %v", found, err)
 	}
 }

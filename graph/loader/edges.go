@@ -2,6 +2,7 @@ package loader
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/hookgraph/hookgraph/graph/model"
@@ -42,6 +43,12 @@ func (l *Loaders) CountEventsOfSource(
 func (l *Loaders) LastEventAt(ctx context.Context, of *model.Group, sourceID string) (time.Time, error) {
 	at, _, err := l.lastEventAt.load(ctx, of, sourceID, none{})
 	return at, err
+}
+
+// Fetch returns how far a source has come, nil where it was never fetched from.
+func (l *Loaders) Fetch(ctx context.Context, of *model.Group, sourceID string) (*hub.Fetch, error) {
+	fetch, _, err := l.fetch.load(ctx, of, sourceID, none{})
+	return fetch, err
 }
 
 // Rejections returns a page of what a source refused.
@@ -98,4 +105,64 @@ func (l *Loaders) Attempts(
 func (l *Loaders) CountAttempts(ctx context.Context, of *model.Group, deliveryID string) (int, error) {
 	count, _, err := l.countAttempts.load(ctx, of, deliveryID, none{})
 	return count, err
+}
+
+// ShapedBody returns the body that a transform made for a delivery, nil where there is
+// none.
+func (l *Loaders) ShapedBody(ctx context.Context, of *model.Group, deliveryID string) (*hub.Body, error) {
+	body, _, err := l.shapedBody.load(ctx, of, deliveryID, none{})
+	return body, err
+}
+
+// Stats returns what happened to a source or endpoint over a span.
+func (l *Loaders) Stats(
+	ctx context.Context, parent store.StatsParent, of *model.Group, id string, since, until time.Time,
+) (*hub.StatsBucket, error) {
+	bucket, _, err := l.stats.load(ctx, of, id, statsArgs{parent, since, until})
+	return bucket, err
+}
+
+// EventType returns what the catalogue says of a type, nil where it says nothing. of are
+// the types of all events that were fetched together.
+func (l *Loaders) EventType(ctx context.Context, of *model.Group, name string) (*model.EventType, error) {
+	found, _, err := l.eventType.load(ctx, of, name, none{})
+	return found, err
+}
+
+// EventTypesOfSource returns a page of the types of a source's events.
+func (l *Loaders) EventTypesOfSource(
+	ctx context.Context, of *model.Group, sourceID string, page hub.Page,
+) (hub.Slice[*model.EventType], error) {
+	types, _, err := l.typesOfSource.load(ctx, of, sourceID, page)
+	return types, err
+}
+
+// CountEventTypesOfSource counts the types of a source's events.
+func (l *Loaders) CountEventTypesOfSource(ctx context.Context, of *model.Group, sourceID string) (int, error) {
+	count, _, err := l.countTypes.load(ctx, of, sourceID, none{})
+	return count, err
+}
+
+// Sightings returns what was seen of an event type.
+func (l *Loaders) Sightings(ctx context.Context, of *model.Group, typeID string) (hub.Sightings, error) {
+	seen, _, err := l.sightings.load(ctx, of, typeID, none{})
+	if seen == nil {
+		seen = &hub.Sightings{}
+	}
+	return *seen, err
+}
+
+// Shapes returns what was learned of an event type at each source.
+func (l *Loaders) Shapes(ctx context.Context, of *model.Group, typeID string) ([]json.RawMessage, error) {
+	shapes, _, err := l.shapes.load(ctx, of, typeID, none{})
+	return shapes, err
+}
+
+// Watch returns what is known of the rhythm of a source.
+func (l *Loaders) Watch(ctx context.Context, of *model.Group, sourceID string) (hub.Watch, error) {
+	watch, _, err := l.watch.load(ctx, of, sourceID, none{})
+	if watch == nil {
+		watch = &hub.Watch{SourceID: sourceID}
+	}
+	return *watch, err
 }

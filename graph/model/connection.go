@@ -65,6 +65,18 @@ func (c *Connection[N]) PageInfo() *PageInfo {
 func (c *Connection[N]) TotalCount(ctx context.Context) (*int, error) { return c.count(ctx) }
 
 type (
+	// ReplayConnection is one page of replays.
+	ReplayConnection = Connection[*Replay]
+	// ReplayEdge is a replay in a list.
+	ReplayEdge = Edge[*Replay]
+	// DocumentConnection is one page of trusted documents.
+	DocumentConnection = Connection[*Document]
+	// DocumentEdge is one of trusted documents with its place in the list.
+	DocumentEdge = Edge[*Document]
+	// EventTypeConnection is one page of event types.
+	EventTypeConnection = Connection[*EventType]
+	// EventTypeEdge is one of event types with its place in the list.
+	EventTypeEdge = Edge[*EventType]
 	// SourceConnection is one page of sources.
 	SourceConnection = Connection[*Source]
 	// SourceEdge is one of sources with its place in the list.
@@ -93,6 +105,10 @@ type (
 	AttemptConnection = Connection[*Attempt]
 	// AttemptEdge is one of attempts with its place in the list.
 	AttemptEdge = Edge[*Attempt]
+	// PartnerConnection is one page of partners.
+	PartnerConnection = Connection[*Partner]
+	// PartnerEdge is one of partners with its place in the list.
+	PartnerEdge = Edge[*Partner]
 	// APIKeyConnection is one page of API keys.
 	APIKeyConnection = Connection[*APIKey]
 	// APIKeyEdge is one of API keys with its place in the list.

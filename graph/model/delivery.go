@@ -11,23 +11,33 @@ type Delivery struct {
 	*hub.Delivery
 	Siblings *Group // the deliveries that were fetched together with it
 	Events   *Group // the events of all siblings
+	Heads    *Group // the deliveries that siblings wait behind
 
 	snapshot                 *Snapshot
 	subscriptions, endpoints *Group // those of all siblings
+	moved                    *Group // the endpoints that subscriptions of siblings deliver to since
 }
 
 // NewDeliveries shows deliveries that were fetched together.
 func NewDeliveries(snapshot *Snapshot, deliveries []*hub.Delivery) []*Delivery {
 	group := NewGroup(deliveries, func(d *hub.Delivery) string { return d.ID })
 	events := NewGroup(deliveries, func(d *hub.Delivery) string { return d.EventID })
+	heads := NewGroup(deliveries, func(d *hub.Delivery) string { return d.BlockedBy })
 	subscriptions := NewGroup(deliveries, func(d *hub.Delivery) string { return d.SubscriptionID })
 	endpoints := NewGroup(deliveries, func(d *hub.Delivery) string { return d.EndpointID })
-	out := make([]*Delivery, len(deliveries))
-	for i, d := range deliveries {
-		out[i] = &Delivery{
-			Delivery: d, Siblings: group, Events: events,
-			snapshot: snapshot, subscriptions: subscriptions, endpoints: endpoints,
+	moved := NewGroup(deliveries, func(d *hub.Delivery) string {
+		if s := snapshot.Configuration.Subscriptions[d.SubscriptionID]; s != nil && s.EndpointID != d.EndpointID {
+			return s.EndpointID
 		}
+		return ""
+	})
+	out, all := make([]*Delivery, len(deliveries)), make([]Delivery, len(deliveries))
+	for i, d := range deliveries {
+		all[i] = Delivery{
+			Delivery: d, Siblings: group, Events: events, Heads: heads,
+			snapshot: snapshot, subscriptions: subscriptions, endpoints: endpoints, moved: moved,
+		}
+		out[i] = &all[i]
 	}
 	return out
 }
@@ -43,8 +53,12 @@ func (d *Delivery) Subscription() *EventSubscription {
 	if subscription == nil {
 		return nil
 	}
+	endpoints := d.endpoints
+	if subscription.EndpointID != d.EndpointID {
+		endpoints = d.moved
+	}
 	return &EventSubscription{
-		Subscription: subscription, Siblings: d.subscriptions, snapshot: d.snapshot, endpoints: d.endpoints,
+		Subscription: subscription, Siblings: d.subscriptions, snapshot: d.snapshot, endpoints: endpoints,
 	}
 }
 
@@ -82,7 +96,7 @@ func (a *Attempt) RequestURL() *string { return optional(a.Attempt.RequestURL) }
 // ResponseBody returns the stored part of the answer as text, nil where there
 // was none.
 func (a *Attempt) ResponseBody() *string {
-	if a.Attempt.StatusCode == 0 {
+	if a.Attempt.StatusCode == 0 && len(a.Attempt.ResponseBody) == 0 {
 		return nil
 	}
 	body := Text(a.Attempt.ResponseBody)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/signature"
 )
 
 // Endpoint is an endpoint as GraphQL shows it.
@@ -38,6 +39,9 @@ func endpointOf(snapshot *Snapshot, id string, siblings *Group) *Endpoint {
 	return &Endpoint{Endpoint: endpoint, Siblings: siblings, snapshot: snapshot}
 }
 
+// Partner returns whose it is, nil where it is the operator's.
+func (e *Endpoint) Partner() *Partner { return PartnerOf(e.snapshot, e.PartnerID) }
+
 // URL returns where requests are sent.
 func (e *Endpoint) URL() *string { return optional(e.Endpoint.URL) }
 
@@ -46,6 +50,47 @@ func (e *Endpoint) StateReason() *string { return optional(e.Endpoint.StateReaso
 
 // Headers returns what is added to every request, without credentials.
 func (e *Endpoint) Headers() []hub.Header { return hub.Redact(e.Endpoint.Headers) }
+
+// AuthKind returns how the hub shows the endpoint who calls.
+func (e *Endpoint) AuthKind() hub.EndpointAuthKind {
+	if e.Auth == nil {
+		return hub.AuthNone
+	}
+	return e.Auth.Kind
+}
+
+// AuthFingerprint tells credentials apart, nil where there is none.
+func (e *Endpoint) AuthFingerprint() *string {
+	if e.Auth == nil {
+		return nil
+	}
+	return optional(e.snapshot.Fingerprint(e.Auth.Secret))
+}
+
+// MaxAge returns how old a delivery gets, nil where its age does not matter.
+func (e *Endpoint) MaxAge() *time.Duration { return optional(e.Endpoint.MaxAge) }
+
+// PublicKey returns what receivers verify signatures with, nil where they do so with
+// a secret.
+func (e *Endpoint) PublicKey() *string {
+	if e.Signing != hub.SigningStandardV1A {
+		return nil
+	}
+	for _, s := range e.Endpoint.SigningSecrets {
+		if key := publicKey(s.Secret); key != nil {
+			return key
+		}
+	}
+	return nil
+}
+
+func publicKey(secret hub.Secret) *string {
+	key, err := signature.PublicKey(secret)
+	if err != nil { // it is not a private key
+		return nil
+	}
+	return &key
+}
 
 // Breaker returns the endpoint's health as the hub acts on it.
 func (e *Endpoint) Breaker() hub.BreakerState {
@@ -81,6 +126,7 @@ func (e *Endpoint) SigningSecrets() []SigningSecret {
 	for i, s := range e.Endpoint.SigningSecrets {
 		out[i] = SigningSecret{
 			ID: s.ID, Fingerprint: e.snapshot.Fingerprint(s.Secret), CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
+			PublicKey: publicKey(s.Secret),
 		}
 	}
 	return out
@@ -92,4 +138,5 @@ type SigningSecret struct {
 	Fingerprint string
 	CreatedAt   time.Time
 	ExpiresAt   time.Time // zero: does not expire
+	PublicKey   *string   // of a key that has one
 }

@@ -8,6 +8,7 @@ import (
 type Event struct {
 	*hub.Event
 	Siblings *Group // the events that were fetched together with it
+	Types    *Group // the types of all siblings
 
 	snapshot *Snapshot
 	sources  *Group // the sources of all siblings
@@ -17,15 +18,20 @@ type Event struct {
 func NewEvents(snapshot *Snapshot, events []*hub.Event) []*Event {
 	group := NewGroup(events, func(e *hub.Event) string { return e.ID })
 	sources := NewGroup(events, func(e *hub.Event) string { return e.SourceID })
-	out := make([]*Event, len(events))
+	types := NewGroup(events, func(e *hub.Event) string { return e.Type })
+	out, all := make([]*Event, len(events)), make([]Event, len(events))
 	for i, e := range events {
-		out[i] = &Event{Event: e, Siblings: group, snapshot: snapshot, sources: sources}
+		all[i] = Event{Event: e, Siblings: group, Types: types, snapshot: snapshot, sources: sources}
+		out[i] = &all[i]
 	}
 	return out
 }
 
 // Source returns where the event came in, nil once that is deleted.
 func (e *Event) Source() *Source { return sourceOf(e.snapshot, e.SourceID, e.sources) }
+
+// Partner returns whom it is addressed to, nil where that is nobody in particular.
+func (e *Event) Partner() *Partner { return PartnerOf(e.snapshot, e.PartnerID) }
 
 // Sequence returns the event's place in the total order, as text.
 func (e *Event) Sequence() string { return e.Event.Sequence.String() }

@@ -13,6 +13,14 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
+// A fixed value in a header.
+type APIKeyAuthInput struct {
+	// Name of the header; not one that the hub sets itself.
+	Header string `json:"header"`
+	// The value, at most 8 KiB.
+	Value string `json:"value"`
+}
+
 // Answer of a mutation of an API key.
 type APIKeyPayload struct {
 	// The API key as it is now; null if nothing was made or revoked.
@@ -29,6 +37,16 @@ type APIKeyVerificationInput struct {
 	Header graphql.Omittable[*string] `json:"header"`
 }
 
+// HTTP Basic, or the login at a broker.
+type BasicAuthInput struct {
+	// User name, without a colon.
+	Username string `json:"username"`
+	// Password, at most 8 KiB.
+	Password string `json:"password"`
+	// Authorities that may sign the server's own certificate, in PEM; absent: those that the hub's machine trusts. The URL must be one with TLS.
+	CaCertificate graphql.Omittable[*string] `json:"caCertificate"`
+}
+
 // HTTP Basic credentials with one of the secrets as password.
 type BasicVerificationInput struct {
 	// User name.
@@ -41,8 +59,10 @@ type CreateAPIKeyInput struct {
 	Name string `json:"name"`
 	// What it is for.
 	Role hub.Role `json:"role"`
+	// Whose it is to be: REQUIRED for role PARTNER, INVALID for the others, NOT_FOUND if there is no such partner.
+	PartnerID graphql.Omittable[*string] `json:"partnerId"`
 	// What it may do, at least one scope; all of the role unless given. FORBIDDEN if there is one among them that the
-	// credential of this request does not hold itself.
+	// credential of this request does not hold itself, but for SCHEMA_READ, which operators may give.
 	Scopes graphql.Omittable[[]hub.Scope] `json:"scopes"`
 	// When it stops working, in the future; it works until it is revoked unless given.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt"`
@@ -52,24 +72,40 @@ type CreateAPIKeyInput struct {
 type CreateEndpointInput struct {
 	// Name for people, 1 to 200 characters.
 	Name string `json:"name"`
+	// Whose it is to be, for good: it gets what that partner sees. Default: whoever asks, so the operator's or the
+	// asking partner's own. FORBIDDEN where a partner names another, NOT_FOUND if there is no such partner.
+	PartnerID graphql.Omittable[*string] `json:"partnerId"`
 	// How it gets its deliveries.
 	Kind graphql.Omittable[*hub.EndpointKind] `json:"kind"`
-	// Where requests are sent. Required for HTTP; private addresses must be allowed by the hub's configuration.
+	// Where requests are sent, or messages published. Required for HTTP and QUEUE, and not given for STREAM; private
+	// addresses must be allowed by the hub's configuration.
 	URL graphql.Omittable[*string] `json:"url"`
-	// From connecting to the last byte of the answer, at most PT60S.
+	// From connecting to the last byte of the answer, at most PT60S. For STREAM it is of no account.
 	Timeout graphql.Omittable[*time.Duration] `json:"timeout"`
-	// Requests in flight at most, 1 to 256.
+	// Requests in flight at most, from all nodes of the hub together, 1 to 256.
 	MaxConcurrency graphql.Omittable[*int] `json:"maxConcurrency"`
-	// How often it may be called.
+	// How often it may be called, by all nodes of the hub together.
 	RateLimit graphql.Omittable[*hub.RateLimit] `json:"rateLimit"`
 	// When a failed delivery is tried again.
 	RetryPolicy graphql.Omittable[*RetryPolicyInput] `json:"retryPolicy"`
-	// Headers added to every request.
+	// Headers added to every request. Not those that the hub sets itself, nor the one that carries the credential.
 	Headers graphql.Omittable[[]*hub.Header] `json:"headers"`
-	// Given, or generated; whsec_ form of Standard Webhooks.
+	// A credential for its requests.
+	Auth graphql.Omittable[*EndpointAuthInput] `json:"auth"`
+	// How long after it was made a delivery that is not delivered is dead, whatever its schedule: PT1S to P30D.
+	MaxAge graphql.Omittable[*time.Duration] `json:"maxAge"`
+	// Given, or generated; whsec_ form of Standard Webhooks, for STANDARD_V1A the whsk_ form of a private key.
 	SigningSecret graphql.Omittable[*string] `json:"signingSecret"`
-	// How deliveries are signed.
+	// How deliveries are signed. For STREAM it is of no account: nothing is sent, so nothing is signed.
 	Signing graphql.Omittable[*hub.SigningScheme] `json:"signing"`
+}
+
+// A partner to create.
+type CreatePartnerInput struct {
+	// Name for people, 1 to 200 characters. The partner sees it.
+	Name string `json:"name"`
+	// Event types to share with it, at most 100: exact, or with * as in `invoice.*`. None unless given.
+	EventTypes graphql.Omittable[[]string] `json:"eventTypes"`
 }
 
 // A source to create.
@@ -80,7 +116,7 @@ type CreateSourceInput struct {
 	Slug graphql.Omittable[*string] `json:"slug"`
 	// How it gets its events.
 	Kind graphql.Omittable[*hub.SourceKind] `json:"kind"`
-	// Preset name; see the providers query.
+	// Preset name; see the providers query. Of kind GRAPHQL: `hookgraph` follows another hub.
 	Provider graphql.Omittable[*string] `json:"provider"`
 	// At most 8, tried in order, so that a secret can be rotated. Write-only.
 	Secrets graphql.Omittable[[]string] `json:"secrets"`
@@ -102,8 +138,22 @@ type CreateSourceInput struct {
 	Response graphql.Omittable[*SourceResponseInput] `json:"response"`
 	// In bytes. Default 1 MiB, at most 16 MiB.
 	MaxBodyBytes graphql.Omittable[*int] `json:"maxBodyBytes"`
-	// How long a dedupe key is remembered; default: as long as events are kept.
+	// How long a dedupe key is remembered, PT1S to P366D; default: as long as events are kept.
 	DedupeWindow graphql.Omittable[*time.Duration] `json:"dedupeWindow"`
+	// How many requests it takes in a period, as many at once: more get 429 with Retry-After, before their bodies are read.
+	// Each node counts on its own. Kind WEBHOOK alone.
+	RateLimit graphql.Omittable[*hub.RateLimit] `json:"rateLimit"`
+	// Refuse events that do not fit their type's given schema, with SCHEMA_MISMATCH.
+	ValidateSchema graphql.Omittable[*bool] `json:"validateSchema"`
+	// How long it may have nothing to say before that is told by `hookgraph.source.silent`, PT1M to P366D; null: by the
+	// rhythm of its events.
+	SilentAfter graphql.Omittable[*time.Duration] `json:"silentAfter"`
+	// Required for kind POLL. With a provider it has the credentials, the interval and the rest, and no url.
+	Poll graphql.Omittable[*PollInput] `json:"poll"`
+	// Required for kind GRAPHQL.
+	Graphql graphql.Omittable[*UpstreamGraphqlInput] `json:"graphql"`
+	// Required for kind QUEUE.
+	Queue graphql.Omittable[*QueueInput] `json:"queue"`
 }
 
 // A subscription to create.
@@ -118,6 +168,15 @@ type CreateSubscriptionInput struct {
 	SourceIds graphql.Omittable[[]string] `json:"sourceIds"`
 	// CEL over event, headers, query and body that must be true.
 	Filter graphql.Omittable[*string] `json:"filter"`
+	// What makes the bodies; absent or null: the event's own body goes out.
+	Transform graphql.Omittable[*hub.Transform] `json:"transform"`
+	// In which order deliveries with one ordering key are made.
+	Ordering graphql.Omittable[*hub.OrderingMode] `json:"ordering"`
+	// CEL over event, headers, query, body and raw that yields the ordering key as a text, a whole number or a boolean, at
+	// most 4 KiB; null yields no key. Absent or null: the event's own ordering key.
+	OrderingKey graphql.Omittable[*string] `json:"orderingKey"`
+	// What becomes of a STRICT key whose next delivery is dead.
+	Poison graphql.Omittable[*hub.PoisonRule] `json:"poison"`
 }
 
 // What names a thing that is to be deleted.
@@ -142,11 +201,52 @@ type DeliveryPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// One step of deliveryStream: some deliveries, at most 100 and about 4 MiB of bodies. The first step comes at once and
+// has none.
+type DeliveryStreamPayload struct {
+	// Leased to this consumer, those due longest first.
+	Deliveries []*LeasedDelivery `json:"deliveries"`
+}
+
+// One step of deliveryUpdates.
+type DeliveryUpdatesPayload struct {
+	// Stands behind everything handed over so far; give it as `after` to go on from here.
+	Cursor string `json:"cursor"`
+	// Deliveries as they stood at each change, in order; one that changed twice is there twice. None: everything before the cursor has been handed over.
+	Deliveries []*Delivery `json:"deliveries"`
+}
+
+// Answer of a registration.
+type DocumentPayload struct {
+	// The document as it stands now; null if something was wrong.
+	Document *Document `json:"document"`
+	// What was wrong, all at once; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// A credential that the hub shows an endpoint, or what a source fetches from; give exactly one. It is stored encrypted,
+// is never shown again, and is removed from what is kept of attempts.
+type EndpointAuthInput struct {
+	// A fixed value in a header.
+	APIKey graphql.Omittable[*APIKeyAuthInput] `json:"apiKey"`
+	// A user name and a password.
+	Basic graphql.Omittable[*BasicAuthInput] `json:"basic"`
+	// A token, sent as `Authorization: Bearer <token>`.
+	Bearer graphql.Omittable[*string] `json:"bearer"`
+	// An access token from a token server. It is fetched once for all, kept as long as it holds, and renewed once where the endpoint answers 401.
+	Oauth2 graphql.Omittable[*OAuth2ClientCredentialsInput] `json:"oauth2"`
+	// A token that is signed for each request, sent as `Authorization: Bearer <token>`.
+	Jwt graphql.Omittable[*JwtAuthInput] `json:"jwt"`
+	// A client certificate. The endpoint's URL must be one with TLS.
+	Mtls graphql.Omittable[*MtlsInput] `json:"mtls"`
+}
+
 // Answer of a mutation on an endpoint.
 type EndpointPayload struct {
 	// The endpoint as it stands now; null if something was wrong.
 	Endpoint *Endpoint `json:"endpoint"`
-	// The new signing secret, shown this once; null where none was made.
+	// The new signing secret, shown this once; null where none was made, and for STANDARD_V1A, of which receivers need the
+	// endpoint's publicKey alone.
 	SigningSecret *string `json:"signingSecret"`
 	// What was wrong, all at once; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
@@ -164,6 +264,14 @@ type EventStreamPayload struct {
 type EventSubscriptionPayload struct {
 	// The subscription as it stands now; null if something was wrong.
 	Subscription *EventSubscription `json:"subscription"`
+	// What was wrong, all at once; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Answer of a mutation on an event type.
+type EventTypePayload struct {
+	// The event type as it stands now; null if something was wrong.
+	EventType *EventType `json:"eventType"`
 	// What was wrong, all at once; empty on success.
 	UserErrors []*UserError `json:"userErrors"`
 }
@@ -186,7 +294,177 @@ type HmacVerificationInput struct {
 	Tolerance graphql.Omittable[*time.Duration] `json:"tolerance"`
 }
 
-// A preset that a webhook source can use.
+// A JSON Web Token that the hub signs; iat, exp and jti are set for each request.
+type JwtAuthInput struct {
+	// `RS256`, `ES256`, `EdDSA` or `HS256`.
+	Algorithm string `json:"algorithm"`
+	// Private key in PEM, not encrypted; for HS256 the shared key as text, at least 32 bytes.
+	PrivateKey string `json:"privateKey"`
+	// Sent as `kid` in the token's header.
+	KeyID graphql.Omittable[*string] `json:"keyId"`
+	// Further claims, a JSON object, such as iss, sub and aud. Not iat, exp, nbf and jti.
+	Claims graphql.Omittable[JSON] `json:"claims"`
+	// How long a token holds, PT10S to PT1H.
+	Lifetime graphql.Omittable[*time.Duration] `json:"lifetime"`
+}
+
+// A JSON Web Token that says who sends; it does not cover the body. It must have an expiry (exp), which counts with nbf to
+// 60 s either way. With jwksUrl it is signed by RS, PS or ES with 256, 384 or 512, or by EdDSA; without by HS256, HS384
+// or HS512 with one of the secrets, each of at least 32 bytes.
+type JwtVerificationInput struct {
+	// Header with the token, after `Bearer` or alone.
+	Header graphql.Omittable[*string] `json:"header"`
+	// Where the JSON Web Key Set is: https, or http on this machine. It is loaded when the first token comes, again after
+	// five minutes, and at most once in ten seconds for a key that is not known.
+	JwksURL graphql.Omittable[*string] `json:"jwksUrl"`
+	// What the claim iss must be; any if absent.
+	Issuer graphql.Omittable[*string] `json:"issuer"`
+	// What must be in the claim aud; any if absent.
+	Audience graphql.Omittable[*string] `json:"audience"`
+}
+
+// A delivery that one consumer of a STREAM endpoint has until the lease ends.
+type LeasedDelivery struct {
+	// The delivery; its ID is what other endpoints are sent as `webhook-id`.
+	Delivery *Delivery `json:"delivery"`
+	// What an HTTP endpoint would have got as its body; what is not UTF-8 is replaced. Needs PAYLOADS_READ.
+	Body string `json:"body"`
+	// The same bytes exactly, in Base64. Needs PAYLOADS_READ.
+	RawBody string `json:"rawBody"`
+	// What an HTTP endpoint would have got as its Content-Type.
+	ContentType string `json:"contentType"`
+	// What settleDeliveries settles it by. It is good for this delivery and this lease alone.
+	LeaseToken string `json:"leaseToken"`
+	// Until when it must be settled: 60 s after it was leased.
+	LeaseExpiresAt time.Time `json:"leaseExpiresAt"`
+}
+
+// What an endpoint has missed.
+type MissedByInput struct {
+	// Which endpoint.
+	EndpointID string `json:"endpointId"`
+	// Events received from then on.
+	Since time.Time `json:"since"`
+	// Events received before; until now if absent.
+	Until graphql.Omittable[*time.Time] `json:"until"`
+}
+
+// A client certificate (mutual TLS).
+type MtlsInput struct {
+	// The certificate in PEM, with those between it and its authority after it.
+	Certificate string `json:"certificate"`
+	// Its private key in PEM, not encrypted.
+	PrivateKey string `json:"privateKey"`
+	// Authorities that may sign the server's own certificate, in PEM; absent: those that the hub's machine trusts.
+	CaCertificate graphql.Omittable[*string] `json:"caCertificate"`
+}
+
+// OAuth 2.0 client credentials (RFC 6749, section 4.4).
+type OAuth2ClientCredentialsInput struct {
+	// Where tokens are had; private addresses must be allowed by the hub's configuration.
+	TokenURL string `json:"tokenUrl"`
+	// Identifier of the client.
+	ClientID string `json:"clientId"`
+	// Secret of the client, at most 8 KiB.
+	ClientSecret string `json:"clientSecret"`
+	// Scopes to ask for, at most 64.
+	Scopes graphql.Omittable[[]string] `json:"scopes"`
+	// Sent as the parameter `audience`, which some token servers need.
+	Audience graphql.Omittable[*string] `json:"audience"`
+}
+
+// Answer of a mutation on a partner.
+type PartnerPayload struct {
+	// The partner as it stands now; null if something was wrong.
+	Partner *Partner `json:"partner"`
+	// What was wrong, all at once; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// Asks a REST API on a schedule; each new or changed item is one event, with the item as body. Without rules of its own
+// or a provider's, an item's dedupe key is its id, guid, uuid or key together with a digest of the item, so that a changed
+// item is a new event.
+type PollInput struct {
+	// RFC 6570 template over since (RFC 3339), sinceUnix (seconds), cursor, page and offset. Absolute, http or https, with
+	// variables after the host alone. since is where the time before has ended: the newest time seen, less five minutes, by
+	// occurredAt or the usual fields; it stays where no item has a time. Required without a provider, and not given with one.
+	URL graphql.Omittable[*string] `json:"url"`
+	// Headers of every request, at most 32.
+	Headers graphql.Omittable[[]*hub.Header] `json:"headers"`
+	// What the hub shows there. Write-only.
+	Auth graphql.Omittable[*EndpointAuthInput] `json:"auth"`
+	// From one time to the next, PT1S to PT24H. The API's own wishes (Retry-After, RateLimit and X-Poll-Interval headers) lengthen it, and so do times without anything new.
+	Interval graphql.Omittable[*time.Duration] `json:"interval"`
+	// RFC 9535 path to the items in the answer, at most 1,000 characters. Of no account with a provider.
+	Items string `json:"items"`
+	// How an answer leads to the next page; without it there is one. Not given with a provider.
+	Pagination graphql.Omittable[*PollPaginationInput] `json:"pagination"`
+	// Load what exists since then first; without it, what the API lists. Where the template has since or sinceUnix, the API
+	// says what is older, by its own notion of time; else items whose time is older are left out. Another moment makes it
+	// begin anew.
+	Since graphql.Omittable[*time.Time] `json:"since"`
+	// A webhook source whose gaps this one fills, sharing its dedupe keys: what it was never sent becomes an event of that source, marked as recovered and told by hookgraph.source.recovered.
+	Reconciles graphql.Omittable[*string] `json:"reconciles"`
+	// How old an item must be before it counts as never sent, where its time is known; default: one interval.
+	Grace graphql.Omittable[*time.Duration] `json:"grace"`
+}
+
+// How an answer leads to the next page: at most one is given. Paths are RFC 9535 into the answer.
+type PollPaginationInput struct {
+	// By the Link header with rel=next (RFC 8288).
+	LinkHeader graphql.Omittable[*bool] `json:"linkHeader"`
+	// Path to the URL of the next page.
+	NextURL graphql.Omittable[*string] `json:"nextUrl"`
+	// Path to the value of the template's cursor; the last page has none.
+	Cursor graphql.Omittable[*string] `json:"cursor"`
+	// The cursor goes on from one time to the next, as in a feed of changes, until an answer has no items. Otherwise each time begins without one.
+	KeepCursor graphql.Omittable[*bool] `json:"keepCursor"`
+	// The template's page counts up from 1, until a page has no items.
+	Page graphql.Omittable[*bool] `json:"page"`
+	// The template's offset counts items from 0, until a page has none.
+	Offset graphql.Omittable[*bool] `json:"offset"`
+}
+
+// What a subscription would do with one event.
+type PreviewResult struct {
+	// The event.
+	Event *Event `json:"event"`
+	// Whether it would be delivered.
+	Matched bool `json:"matched"`
+	// Why it would not be delivered; null if it would.
+	Reason *string `json:"reason"`
+	// The body that would be sent, as text, with U+FFFD for what is not UTF-8; null where nothing would be sent, and for
+	// what goes beyond 8 MiB in one answer.
+	Body *string `json:"body"`
+	// Why no body could be made, or is shown; the delivery would be held. Null otherwise.
+	Error *string `json:"error"`
+}
+
+// What a subscription would be, to try it out.
+type PreviewSubscriptionInput struct {
+	// Exact, or with * as in `invoice.*`; default: every type.
+	EventTypes []string `json:"eventTypes"`
+	// Sources it wants; absent or empty: every source.
+	SourceIds graphql.Omittable[[]string] `json:"sourceIds"`
+	// CEL over event, headers, query and body that must be true.
+	Filter graphql.Omittable[*string] `json:"filter"`
+	// What makes the bodies; absent or null: the event's own body.
+	Transform graphql.Omittable[*hub.Transform] `json:"transform"`
+	// These events, at most 100; absent or null: the newest ones.
+	EventIds graphql.Omittable[[]string] `json:"eventIds"`
+	// How many of the newest events, 1 to 100. Without effect beside eventIds.
+	Last graphql.Omittable[*int] `json:"last"`
+}
+
+// Answer of previewSubscription.
+type PreviewSubscriptionPayload struct {
+	// One for each event, in the order of eventIds, else newest first. Events that are not found are left out.
+	Results []*PreviewResult `json:"results"`
+	// What was wrong, all at once, with line and column in expressions; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// A preset that a source can use.
 type Provider struct {
 	// Name to give as `provider`.
 	Name string `json:"name"`
@@ -200,6 +478,8 @@ type Provider struct {
 	SecretHint string `json:"secretHint"`
 	// Which handshakes it answers.
 	Challenges []string `json:"challenges"`
+	// For which kind of source it is.
+	Kind hub.SourceKind `json:"kind"`
 }
 
 // An event to publish.
@@ -216,6 +496,8 @@ type PublishEventInput struct {
 	OrderingKey graphql.Omittable[*string] `json:"orderingKey"`
 	// When it happened; default: not said.
 	OccurredAt graphql.Omittable[*time.Time] `json:"occurredAt"`
+	// Whom it is addressed to: that partner alone sees it. Default: nobody in particular. NOT_FOUND if there is no such partner.
+	PartnerID graphql.Omittable[*string] `json:"partnerId"`
 }
 
 // Answer to one published event.
@@ -228,6 +510,74 @@ type PublishEventPayload struct {
 	UserErrors []*UserError `json:"userErrors"`
 }
 
+// What is to be said of an event type. What is absent stays; null removes what is there.
+type PutEventTypeInput struct {
+	// The type, at most 256 bytes. There need not be any event of it yet. Types of the hub's own, which begin with
+	// `hookgraph.`, are refused, and so are patterns, which have a `*`.
+	Name string `json:"name"`
+	// For people, at most 2,000 characters.
+	Description graphql.Omittable[*string] `json:"description"`
+	// JSON Schema of the events' bodies, at most 64 KiB: of draft 2020-12, or of the one its `$schema` names (4, 6, 7,
+	// 2019-09). References stay within it; regular expressions have no look-around. `format` is checked through draft 7,
+	// and is a note from 2019-09 on. It takes the place of the learned one until null removes it. What is wrong is told
+	// with the JSON pointer of the keyword.
+	Schema graphql.Omittable[JSON] `json:"schema"`
+	// A body, at most 64 KiB as JSON. It must fit the given schema; without one, the learned schema is learned from it
+	// too. Partners with whom the type is shared see it.
+	Example graphql.Omittable[JSON] `json:"example"`
+}
+
+// Takes messages from a broker.
+type QueueInput struct {
+	// Such as nats://host:4222/subject or tls+nats://host/subject. `*` stands for one part of a subject, and `>` at its end
+	// for all that follow. Where a JetStream stream captures the subject, a message is acknowledged once its event is
+	// durable; otherwise what comes while nobody listens is lost.
+	//
+	// Or such as amqp://host:5672/vhost?queue=name or amqps://host/vhost?queue=name, of RabbitMQ and other brokers of AMQP
+	// 0-9-1; without a path in the virtual host `/`. The queue exists, the hub makes none. A message is acknowledged once
+	// its event is durable; one that comes again is a duplicate where it has an ID.
+	//
+	// Or such as kafka://host:9092,other:9092/topic or kafka+tls://host/topic, of Kafka and what speaks its protocol, with
+	// `?sasl=plain`, `scram-sha-256` or `scram-sha-512` to name how the password is shown, and `group=name` for a consumer
+	// group of your own. Offsets are committed once the events are durable.
+	URL string `json:"url"`
+	// What the hub shows the broker: basic, for NATS also bearer, and with TLS mtls. Write-only.
+	Auth graphql.Omittable[*EndpointAuthInput] `json:"auth"`
+}
+
+// The points that a credential has on the node that answers. Each operation takes what it costs before it runs, a
+// subscription once when it starts, and points come back steadily. Without enough of them it is refused with
+// `RATE_LIMITED`, and `extensions.retryAfter` says after how many seconds there will be.
+type RateLimitStatus struct {
+	// Points at most.
+	Limit int `json:"limit"`
+	// Points left, after this operation.
+	Remaining int `json:"remaining"`
+	// When all of them will be back, if nothing is asked until then.
+	ResetAt time.Time `json:"resetAt"`
+}
+
+// A document to trust.
+type RegisterDocumentInput struct {
+	// What clients will give as `documentId`: 1 to 128 letters, digits, dashes, dots, underscores and tildes. Without
+	// it clients ask by the hash. CONFLICT if the name is taken by another text; to change what clients get, give the
+	// new text a new name.
+	Name graphql.Omittable[*string] `json:"name"`
+	// The document: one or more operations with their fragments, at most 64 KiB. It must be valid under this schema and
+	// within the limits of documents; what is wrong is told with its line and column.
+	Document string `json:"document"`
+}
+
+// Answer of a mutation on a replay.
+type ReplayPayload struct {
+	// The replay as it stands now; null if it was a dry run or something was wrong.
+	Replay *Replay `json:"replay"`
+	// How many it selects.
+	Count *int `json:"count"`
+	// What was wrong, all at once; empty on success.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
 // When a failed delivery is tried again. What is absent takes the default.
 type RetryPolicyInput struct {
 	// Wait before each attempt, 1 to 32 of them. Default: ten attempts over about 75 hours, as Standard Webhooks has it.
@@ -236,6 +586,18 @@ type RetryPolicyInput struct {
 	Jitter graphql.Omittable[*float64] `json:"jitter"`
 	// Statuses that are final at once: single ones (`404`) or ranges (`400-403`).
 	FinalStatuses graphql.Omittable[[]string] `json:"finalStatuses"`
+}
+
+// What a consumer says of a delivery that it was handed by deliveryStream.
+type SettleDeliveryInput struct {
+	// Which delivery.
+	DeliveryID string `json:"deliveryId"`
+	// Its leaseToken, as it was handed over.
+	LeaseToken string `json:"leaseToken"`
+	// What has become of it.
+	Outcome hub.SettleOutcome `json:"outcome"`
+	// Why, for RETRY and REJECT; kept with the attempt, 1,000 characters at most.
+	Reason graphql.Omittable[*string] `json:"reason"`
 }
 
 // Answer of a mutation on a source.
@@ -256,26 +618,90 @@ type SourceResponseInput struct {
 	Body graphql.Omittable[*string] `json:"body"`
 }
 
+// What to replay: exactly one of `deliveries`, `events` and `missedBy`.
+type StartReplayInput struct {
+	// Deliveries that have ended are tried again, with their ID and their bytes, and start their schedules over. Without
+	// `statuses`, those of any status that ends one. What waits is not selected, nor what has no endpoint or
+	// subscription any more.
+	Deliveries graphql.Omittable[*hub.DeliveryFilter] `json:"deliveries"`
+	// Events are sent to one subscription, `toSubscriptionId`, as if they came now: its types, sources and filter choose
+	// among them. A delivery that it has of an event to its present endpoint is tried again rather than doubled.
+	Events graphql.Omittable[*hub.EventFilter] `json:"events"`
+	// With `events`: the subscription they are sent to.
+	ToSubscriptionID graphql.Omittable[*string] `json:"toSubscriptionId"`
+	// Events that the subscriptions of an endpoint want, as they are now, and that were not delivered to them: those
+	// whose deliveries are dead or canceled are tried again, those that were never delivered to them get a delivery.
+	MissedBy graphql.Omittable[*MissedByInput] `json:"missedBy"`
+	// Deliveries to make due a second, 1 to 10,000.
+	Rate graphql.Omittable[*int] `json:"rate"`
+	// Only counts: nothing is started and `replay` is null.
+	DryRun graphql.Omittable[*bool] `json:"dryRun"`
+	// At most 255 bytes. Asking again with the same key returns the replay that was started first, however long ago;
+	// CONFLICT if that was over something else. Without it, too, the same selection is not run twice at a time: asking
+	// again returns the one that runs.
+	IdempotencyKey graphql.Omittable[*string] `json:"idempotencyKey"`
+}
+
+// Answer of testEndpoint.
+type TestEndpointPayload struct {
+	// What was sent and what came back; null if nothing could be sent.
+	Attempt *Attempt `json:"attempt"`
+	// What was wrong; empty where a request was made, whatever was answered.
+	UserErrors []*UserError `json:"userErrors"`
+}
+
+// One decision about an event.
+type TraceStep struct {
+	// When it was taken.
+	At time.Time `json:"at"`
+	// What kind of decision.
+	Step TraceStepKind `json:"step"`
+	// The result in one word: `STORED`, `COUNTED`, `DELIVERY_CREATED`, `FILTER_FALSE`, `FILTER_FAILED`, `OUT_OF_SIGHT`, `HELD`, the
+	// outcome of an attempt, or the status that ended the delivery.
+	Outcome string `json:"outcome"`
+	// The reason, in words; null where there is nothing to add.
+	Detail *string `json:"detail"`
+	// The subscription it concerns; null for the event itself, and once the subscription is deleted.
+	Subscription *EventSubscription `json:"subscription"`
+	// The delivery it concerns; null where there is none.
+	Delivery *Delivery `json:"delivery"`
+}
+
 // Changes to an endpoint. What is absent stays; null takes the default.
 type UpdateEndpointInput struct {
 	// Which endpoint.
 	ID string `json:"id"`
 	// Name for people, 1 to 200 characters.
 	Name graphql.Omittable[*string] `json:"name"`
-	// Where requests are sent.
+	// Where requests are sent, or messages published. What is at a new URL must prove anew that it wants what we send.
 	URL graphql.Omittable[*string] `json:"url"`
 	// From connecting to the last byte of the answer, at most PT60S.
 	Timeout graphql.Omittable[*time.Duration] `json:"timeout"`
-	// Requests in flight at most, 1 to 256.
+	// Requests in flight at most, from all nodes of the hub together, 1 to 256.
 	MaxConcurrency graphql.Omittable[*int] `json:"maxConcurrency"`
-	// How often it may be called; null: as often as it answers.
+	// How often it may be called, by all nodes of the hub together; null: as often as it answers.
 	RateLimit graphql.Omittable[*hub.RateLimit] `json:"rateLimit"`
 	// Replaces the retry policy; null takes the default.
 	RetryPolicy graphql.Omittable[*RetryPolicyInput] `json:"retryPolicy"`
 	// Replaces all headers; null removes them.
 	Headers graphql.Omittable[[]*hub.Header] `json:"headers"`
-	// How deliveries are signed.
+	// Replaces the credential; null removes it.
+	Auth graphql.Omittable[*EndpointAuthInput] `json:"auth"`
+	// Replaces the maximum age of deliveries; null removes it.
+	MaxAge graphql.Omittable[*time.Duration] `json:"maxAge"`
+	// How deliveries are signed. A change of scheme makes a secret for it; those before sign as well for a day.
 	Signing graphql.Omittable[*hub.SigningScheme] `json:"signing"`
+}
+
+// Changes to a partner. What is absent stays.
+type UpdatePartnerInput struct {
+	// Which partner.
+	ID string `json:"id"`
+	// Name for people, 1 to 200 characters.
+	Name graphql.Omittable[*string] `json:"name"`
+	// Replaces the event types that are shared with it; an empty list or null shares none. It decides at once what
+	// the partner sees, of the events stored before and in open streams too. Deliveries made before stay.
+	EventTypes graphql.Omittable[[]string] `json:"eventTypes"`
 }
 
 // Changes to a source. What is absent stays; null takes the default.
@@ -304,8 +730,20 @@ type UpdateSourceInput struct {
 	Response graphql.Omittable[*SourceResponseInput] `json:"response"`
 	// In bytes, at most 16 MiB.
 	MaxBodyBytes graphql.Omittable[*int] `json:"maxBodyBytes"`
-	// How long a dedupe key is remembered; null: as long as events are kept.
+	// How long a dedupe key is remembered, PT1S to P366D; null: as long as events are kept.
 	DedupeWindow graphql.Omittable[*time.Duration] `json:"dedupeWindow"`
+	// How many requests it takes in a period; null: only the hub's own limits hold.
+	RateLimit graphql.Omittable[*hub.RateLimit] `json:"rateLimit"`
+	// Refuse events that do not fit their type's given schema.
+	ValidateSchema graphql.Omittable[*bool] `json:"validateSchema"`
+	// How long it may have nothing to say, PT1M to P366D; null: by the rhythm of its events.
+	SilentAfter graphql.Omittable[*time.Duration] `json:"silentAfter"`
+	// Replaces what is polled. How far it has come stays where the URL stays.
+	Poll graphql.Omittable[*PollInput] `json:"poll"`
+	// Replaces what is followed. How far it has come stays where URL, document and variables stay.
+	Graphql graphql.Omittable[*UpstreamGraphqlInput] `json:"graphql"`
+	// Replaces where messages come from.
+	Queue graphql.Omittable[*QueueInput] `json:"queue"`
 }
 
 // Changes to a subscription. What is absent stays; null takes the default. Deliveries that exist already stay as they are.
@@ -322,9 +760,47 @@ type UpdateSubscriptionInput struct {
 	SourceIds graphql.Omittable[[]string] `json:"sourceIds"`
 	// CEL over event, headers, query and body that must be true; null admits everything.
 	Filter graphql.Omittable[*string] `json:"filter"`
+	// What makes the bodies; null: the event's own body goes out. It holds for deliveries that are still to be shaped, and
+	// those held because the old one failed are attempted again. Deliveries made while there was no transform keep sending
+	// the event's own body.
+	Transform graphql.Omittable[*hub.Transform] `json:"transform"`
+	// In which order deliveries with one ordering key are made; null: NONE. It holds for deliveries made from now on: those
+	// that stand in a line keep their order, but where it is not STRICT any more, no key is parked.
+	Ordering graphql.Omittable[*hub.OrderingMode] `json:"ordering"`
+	// CEL that yields the ordering key; null: the event's own. It holds for deliveries made from now on, and for those held
+	// because the old one failed.
+	OrderingKey graphql.Omittable[*string] `json:"orderingKey"`
+	// What becomes of a STRICT key whose next delivery is dead, also of keys that are parked now; null: PARK_KEY.
+	Poison graphql.Omittable[*hub.PoisonRule] `json:"poison"`
 }
 
-// A custom scheme of verification: at most one of hmac, apiKey and basic.
+// Follows a GraphQL subscription of another server. With the provider `hookgraph` a hub is followed, and only url, auth and variables are given.
+type UpstreamGraphqlInput struct {
+	// ws and wss speak graphql-transport-ws; http and https take Server-Sent Events (GraphQL over SSE, distinct connections).
+	// FORBIDDEN if it names an address that the hub may not reach. A message of the server has at most 16 MiB.
+	URL string `json:"url"`
+	// A document with one subscription, at most 64 KiB. Required without a provider; with one, CONFLICT.
+	Document graphql.Omittable[*string] `json:"document"`
+	// Its variables, an object, of which the document declares each and that has those it demands; a value for the one that
+	// resumes is its first. With the provider `hookgraph`: `filter` (an EventFilter; all but the upstream's own hub
+	// events if absent) and `from` (a StreamStart; EARLIEST if absent).
+	Variables graphql.Omittable[JSON] `json:"variables"`
+	// What the hub shows there, in the headers. Write-only.
+	Auth graphql.Omittable[*EndpointAuthInput] `json:"auth"`
+	// Payload of connection_init, an object. Write-only; absent on a change: the one it has.
+	ConnectionPayload graphql.Omittable[JSON] `json:"connectionPayload"`
+	// RFC 9535 path to the events in a result's data; default: the elements of the only list in the root field's value, or
+	// the value itself where there is none or there are several. Nulls are no events. Each item is a body as it was
+	// written, and `occurredAt` in it the time it happened. An item with an `id` that comes again byte for byte is a
+	// duplicate; dedupeKey says otherwise.
+	Items graphql.Omittable[*string] `json:"items"`
+	// The variable that resumes, declared in the document, without $: after a break it has the newest value of resumePath. Given together with it.
+	ResumeVariable graphql.Omittable[*string] `json:"resumeVariable"`
+	// RFC 9535 path in each result where the next value of resumeVariable is; looked up in the whole result, then in its data. Of several values the last counts.
+	ResumePath graphql.Omittable[*string] `json:"resumePath"`
+}
+
+// A custom scheme of verification: at most one of hmac, apiKey, basic and jwt.
 type VerificationInput struct {
 	// A keyed hash in a header.
 	Hmac graphql.Omittable[*HmacVerificationInput] `json:"hmac"`
@@ -332,6 +808,8 @@ type VerificationInput struct {
 	APIKey graphql.Omittable[*APIKeyVerificationInput] `json:"apiKey"`
 	// HTTP Basic with one of the secrets as password.
 	Basic graphql.Omittable[*BasicVerificationInput] `json:"basic"`
+	// A JSON Web Token.
+	Jwt graphql.Omittable[*JwtVerificationInput] `json:"jwt"`
 	// CIDRs; may stand alone or beside another.
 	AllowNetworks graphql.Omittable[[]string] `json:"allowNetworks"`
 }
@@ -455,6 +933,128 @@ func (e HmacAlgorithm) MarshalJSON() ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// Notations of schemas.
+type SchemaFormat string
+
+const (
+	// One JSON Schema document (2020-12) with each type under `$defs` by its name.
+	SchemaFormatJSONSchema SchemaFormat = "JSON_SCHEMA"
+	// One TypeScript module that compiles under strict rules: a type for each event type, and `EventTypes` by their names.
+	SchemaFormatTypescript SchemaFormat = "TYPESCRIPT"
+	// GraphQL SDL with an object type for each event type; what GraphQL has no words for is a JSON scalar.
+	SchemaFormatGraphql SchemaFormat = "GRAPHQL"
+)
+
+var AllSchemaFormat = []SchemaFormat{
+	SchemaFormatJSONSchema,
+	SchemaFormatTypescript,
+	SchemaFormatGraphql,
+}
+
+func (e SchemaFormat) IsValid() bool {
+	switch e {
+	case SchemaFormatJSONSchema, SchemaFormatTypescript, SchemaFormatGraphql:
+		return true
+	}
+	return false
+}
+
+func (e SchemaFormat) String() string {
+	return string(e)
+}
+
+func (e *SchemaFormat) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = SchemaFormat(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid SchemaFormat", str)
+	}
+	return nil
+}
+
+func (e SchemaFormat) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *SchemaFormat) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e SchemaFormat) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// Where the schema of an event type is from.
+type SchemaOrigin string
+
+const (
+	// Nothing is known.
+	SchemaOriginNone SchemaOrigin = "NONE"
+	// From events, captured requests and the example. It describes and never refuses anything.
+	SchemaOriginLearned SchemaOrigin = "LEARNED"
+	// Somebody has given it by putEventType. Sources with validateSchema refuse what does not fit it.
+	SchemaOriginGiven SchemaOrigin = "GIVEN"
+)
+
+var AllSchemaOrigin = []SchemaOrigin{
+	SchemaOriginNone,
+	SchemaOriginLearned,
+	SchemaOriginGiven,
+}
+
+func (e SchemaOrigin) IsValid() bool {
+	switch e {
+	case SchemaOriginNone, SchemaOriginLearned, SchemaOriginGiven:
+		return true
+	}
+	return false
+}
+
+func (e SchemaOrigin) String() string {
+	return string(e)
+}
+
+func (e *SchemaOrigin) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = SchemaOrigin(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid SchemaOrigin", str)
+	}
+	return nil
+}
+
+func (e SchemaOrigin) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *SchemaOrigin) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e SchemaOrigin) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
 // How a signature is written.
 type SignatureEncoding string
 
@@ -566,6 +1166,86 @@ func (e *StreamStart) UnmarshalJSON(b []byte) error {
 }
 
 func (e StreamStart) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// Kinds of step. Subscriptions whose event types or sources do not fit are not listed; FILTERED names the expression that
+// said no, or says that the endpoint's partner may not see the event.
+type TraceStepKind string
+
+const (
+	// It was stored.
+	TraceStepKindReceived TraceStepKind = "RECEIVED"
+	// Its source sent it again; the time is that of the last repetition.
+	TraceStepKindDuplicate TraceStepKind = "DUPLICATE"
+	// A subscription wanted it, so a delivery was made.
+	TraceStepKindMatched TraceStepKind = "MATCHED"
+	// A subscription's filter said no, or the partner whose endpoint it is may not see the event.
+	TraceStepKindFiltered TraceStepKind = "FILTERED"
+	// The delivery is being held; the time is that of the answer, because it still is.
+	TraceStepKindHeld TraceStepKind = "HELD"
+	// An attempt was made.
+	TraceStepKindAttempted TraceStepKind = "ATTEMPTED"
+	// The endpoint has it.
+	TraceStepKindDelivered TraceStepKind = "DELIVERED"
+	// The delivery was given up.
+	TraceStepKindDead TraceStepKind = "DEAD"
+	// The delivery was canceled.
+	TraceStepKindCanceled TraceStepKind = "CANCELED"
+)
+
+var AllTraceStepKind = []TraceStepKind{
+	TraceStepKindReceived,
+	TraceStepKindDuplicate,
+	TraceStepKindMatched,
+	TraceStepKindFiltered,
+	TraceStepKindHeld,
+	TraceStepKindAttempted,
+	TraceStepKindDelivered,
+	TraceStepKindDead,
+	TraceStepKindCanceled,
+}
+
+func (e TraceStepKind) IsValid() bool {
+	switch e {
+	case TraceStepKindReceived, TraceStepKindDuplicate, TraceStepKindMatched, TraceStepKindFiltered, TraceStepKindHeld, TraceStepKindAttempted, TraceStepKindDelivered, TraceStepKindDead, TraceStepKindCanceled:
+		return true
+	}
+	return false
+}
+
+func (e TraceStepKind) String() string {
+	return string(e)
+}
+
+func (e *TraceStepKind) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = TraceStepKind(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid TraceStepKind", str)
+	}
+	return nil
+}
+
+func (e TraceStepKind) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *TraceStepKind) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e TraceStepKind) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil

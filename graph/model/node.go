@@ -24,5 +24,14 @@ func (*Delivery) IsNode() {}
 // IsNode marks Attempt as a Node.
 func (*Attempt) IsNode() {}
 
+// IsNode marks Partner as a Node.
+func (*Partner) IsNode() {}
+
 // IsNode marks APIKey as a Node.
 func (*APIKey) IsNode() {}
+
+// IsNode marks Document as a Node.
+func (*Document) IsNode() {}
+
+// IsNode marks EventType as a Node.
+func (*EventType) IsNode() {}

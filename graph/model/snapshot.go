@@ -1,6 +1,10 @@
 package model
 
-import "github.com/hookgraph/hookgraph/internal/hub"
+import (
+	"sync"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+)
 
 // Snapshot is what one answer sees of everything that lies in memory. All
 // objects of an answer share it, so that they agree with one another.
@@ -17,22 +21,26 @@ type Snapshot struct {
 // is loaded for all, in one statement, so the number of statements does not
 // depend on how long a list is or on how its items are scheduled.
 type Group struct {
-	IDs []string
+	// IDs returns the distinct IDs in order of appearance. Most groups are never asked,
+	// because no edge of theirs is selected.
+	IDs func() []string
 }
 
-// NewGroup makes a group of distinct IDs in order of appearance.
+// NewGroup makes the group of what items have as ID; an empty ID is none.
 func NewGroup[T any](items []T, id func(T) string) *Group {
-	g := &Group{IDs: make([]string, 0, len(items))}
-	seen := make(map[string]struct{}, len(items))
-	for _, item := range items {
-		key := id(item)
-		if _, known := seen[key]; known || key == "" {
-			continue
+	return &Group{IDs: sync.OnceValue(func() []string {
+		ids := make([]string, 0, len(items))
+		seen := make(map[string]struct{}, len(items))
+		for _, item := range items {
+			key := id(item)
+			if _, known := seen[key]; known || key == "" {
+				continue
+			}
+			seen[key] = struct{}{}
+			ids = append(ids, key)
 		}
-		seen[key] = struct{}{}
-		g.IDs = append(g.IDs, key)
-	}
-	return g
+		return ids
+	})}
 }
 
 // optional is nil for the zero value, which stands for absence in the vocabulary.

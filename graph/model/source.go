@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/source/poll"
 )
 
 // Source is a source as GraphQL shows it.
@@ -29,9 +30,20 @@ func NewSource(snapshot *Snapshot, source *hub.Source) *Source {
 	return NewSources(snapshot, []*hub.Source{source})[0]
 }
 
-// sourceOf shows a configured source by ID, nil once it is deleted.
+// SourcesOf shows sources by their IDs, apart from those that are deleted.
+func SourcesOf(snapshot *Snapshot, ids []string) []*Source {
+	var found []*hub.Source
+	for _, id := range ids {
+		if source := snapshot.Configuration.Sources[id]; source != nil {
+			found = append(found, source)
+		}
+	}
+	return NewSources(snapshot, found)
+}
+
+// sourceOf shows the source that something came from, nil once it is deleted.
 func sourceOf(snapshot *Snapshot, id string, siblings *Group) *Source {
-	source := snapshot.Configuration.Sources[id]
+	source := snapshot.Configuration.Senders[id]
 	if source == nil {
 		return nil
 	}
@@ -76,3 +88,125 @@ func (s *Source) Response() *hub.SourceResponse { return optional(s.Source.Respo
 // DedupeWindow returns how long a dedupe key is remembered, nil for as long as
 // events are kept.
 func (s *Source) DedupeWindow() *time.Duration { return optional(s.Source.DedupeWindow) }
+
+// SilentAfter returns how long it may have nothing to say as it was set, nil where it
+// was not.
+func (s *Source) SilentAfter() *time.Duration { return optional(s.Source.SilentAfter) }
+
+// Graphql returns what a source of kind GRAPHQL follows, nil for other kinds.
+func (s *Source) Graphql() *UpstreamGraphql {
+	if s.Upstream == nil {
+		return nil
+	}
+	return &UpstreamGraphql{s.Upstream}
+}
+
+// Queue returns where a source of kind QUEUE takes its messages from, nil for other kinds.
+func (s *Source) Queue() *UpstreamQueue {
+	if s.Source.Queue == nil {
+		return nil
+	}
+	return &UpstreamQueue{s.Source.Queue}
+}
+
+// UpstreamQueue is a queue as GraphQL shows it.
+type UpstreamQueue struct{ *hub.Queue }
+
+// UpstreamGraphql is an upstream subscription as GraphQL shows it.
+type UpstreamGraphql struct{ *hub.Upstream }
+
+// Variables returns the variables, nil for none.
+func (u *UpstreamGraphql) Variables() JSON { return JSON(u.Upstream.Variables) }
+
+// Items returns the path to the items, nil for the default.
+func (u *UpstreamGraphql) Items() *string { return optional(u.Upstream.Items) }
+
+// ResumeVariable returns the variable that resumes, nil for none.
+func (u *UpstreamGraphql) ResumeVariable() *string { return optional(u.Upstream.ResumeVariable) }
+
+// ResumePath returns where its values are, nil for none.
+func (u *UpstreamGraphql) ResumePath() *string { return optional(u.Upstream.ResumePath) }
+
+// AuthKind returns how the hub shows itself where it fetches.
+func (s *Source) AuthKind() hub.EndpointAuthKind {
+	if s.Auth == nil {
+		return hub.AuthNone
+	}
+	return s.Auth.Kind
+}
+
+// Poll returns what is polled, nil for other kinds.
+func (s *Source) Poll() *Poll {
+	if s.Source.Poll == nil {
+		return nil
+	}
+	return &Poll{Poll: s.Source.Poll, source: s}
+}
+
+// Poll is a REST API that is asked on a schedule.
+type Poll struct {
+	*hub.Poll
+	source *Source
+}
+
+// URL returns the template, or the list of the preset.
+func (p *Poll) URL() string { return poll.URLOf(p.source.Source) }
+
+// Headers returns the headers of every request, without credentials.
+func (p *Poll) Headers() []hub.Header { return hub.Redact(p.Poll.Headers) }
+
+// Items returns the path to the items, nil where the preset knows.
+func (p *Poll) Items() *string {
+	if p.source.Source.Provider != "" {
+		return nil
+	}
+	return &p.Poll.Items
+}
+
+// Since returns since when everything is loaded first, nil for what the API lists.
+func (p *Poll) Since() *time.Time { return optional(p.Poll.Since) }
+
+// Reconciles returns the webhook source whose gaps are filled, nil for none.
+func (p *Poll) Reconciles() *Source {
+	return sourceOf(p.source.snapshot, p.Poll.Reconciles, p.source.Siblings)
+}
+
+// Pagination returns how an answer leads to the next page, nil where there is one.
+func (p *Poll) Pagination() *PollPagination {
+	if p.Poll.Pagination == nil {
+		return nil
+	}
+	return &PollPagination{p.Poll.Pagination}
+}
+
+// PollPagination is how an answer leads to the next page.
+type PollPagination struct{ *hub.PollPagination }
+
+// NextURL returns the path to the URL of the next page, nil for another way.
+func (p *PollPagination) NextURL() *string { return optional(p.PollPagination.NextURL) }
+
+// Cursor returns the path to the next cursor, nil for another way.
+func (p *PollPagination) Cursor() *string { return optional(p.PollPagination.Cursor) }
+
+// CaptureRemaining returns how many requests are still to be captured.
+func (s *Source) CaptureRemaining() int { return s.Capturing }
+
+// FetchStatus is how far a source that fetches has come.
+type FetchStatus struct {
+	*hub.Fetch
+	Paused bool // whether the source is, and so is not asked
+}
+
+// LastAt returns when it was asked last, nil if never.
+func (f *FetchStatus) LastAt() *time.Time { return optional(f.Fetch.LastAt) }
+
+// NextAt returns when it is asked next, nil where that is not planned.
+func (f *FetchStatus) NextAt() *time.Time {
+	if f.Paused {
+		return nil
+	}
+	return optional(f.Fetch.NextAt)
+}
+
+// Error returns why the last time failed, nil where it did not.
+func (f *FetchStatus) Error() *string { return optional(f.Fetch.Error) }

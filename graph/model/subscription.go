@@ -34,6 +34,15 @@ func (s *EventSubscription) Endpoint() *Endpoint {
 	return endpointOf(s.snapshot, s.EndpointID, s.endpoints)
 }
 
+// Partner returns whose the endpoint is, nil where that is the operator's or gone.
+func (s *EventSubscription) Partner() *Partner {
+	endpoint := s.snapshot.Configuration.Endpoints[s.EndpointID]
+	if endpoint == nil {
+		return nil
+	}
+	return PartnerOf(s.snapshot, endpoint.PartnerID)
+}
+
 // Sources returns the sources it wants, nil for every source. A deleted source
 // is wanted no more.
 func (s *EventSubscription) Sources() []*Source {
@@ -48,6 +57,9 @@ func (s *EventSubscription) Sources() []*Source {
 	}
 	return NewSources(s.snapshot, found)
 }
+
+// OrderingKey returns the expression that yields the key, nil for the event's own.
+func (s *EventSubscription) OrderingKey() *string { return optional(s.Subscription.OrderingKey) }
 
 // Filter returns the expression that must be true, nil where there is none.
 func (s *EventSubscription) Filter() *string { return optional(s.Subscription.Filter) }

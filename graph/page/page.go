@@ -37,6 +37,10 @@ var (
 	Deliveries    = byID("dlv", hub.DeliveryPrefix)
 	Attempts      = Order{tag: "att", valid: isNumber}
 	APIKeys       = byID("key", hub.APIKeyPrefix)
+	Partners      = byID("prt", hub.PartnerPrefix)
+	Documents     = byID("doc", hub.DocumentPrefix)
+	Replays       = byID("rpl", hub.ReplayPrefix)
+	EventTypes    = byID("ety", hub.EventTypePrefix)
 )
 
 func byID(tag, prefix string) Order {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -19,9 +20,24 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
+// Executor prepares and executes operations, and keeps the points of those who send them.
+type Executor interface {
+	graphql.GraphExecutor
+	// Known reports whether a document has been admitted before, so that preparing an
+	// operation of it is little work.
+	Known(query string) bool
+	// Owes returns why nothing that takes work to look at is read from a viewer at the
+	// moment, with how long that lasts, and what an answer tells of it in its extensions;
+	// nil if something is.
+	Owes(viewer *hub.Viewer) (*hub.Error, map[string]any)
+	// Refused is told of a request that could not be read as one, by its bytes, which its
+	// sender owes from then on, and returns what the answer tells in its extensions.
+	Refused(viewer *hub.Viewer, bytes int) map[string]any
+}
+
 // Config is what a Handler needs. Executor, Authenticate and Logger must be given.
 type Config struct {
-	Executor graphql.GraphExecutor
+	Executor Executor
 	// Authenticate returns who holds a bearer token; "" where none was sent. Its
 	// hub.Error is shown, any other error is answered as unavailable.
 	Authenticate func(ctx context.Context, token string) (*hub.Viewer, error)
@@ -34,21 +50,28 @@ type Config struct {
 	MaxBodyBytes    int64         // of a request, 1 MiB
 	MaxMessageBytes int64         // of a WebSocket message, 1 MiB
 	MaxOperations   int           // at a time on one WebSocket, 50
+	MaxPerKey       int           // WebSockets and event streams at a time for one key, 2,000
 	InitTimeout     time.Duration // from opening a WebSocket to connection_init, 3 s
 	PingInterval    time.Duration // between pings on a WebSocket, 12 s; two without an answer end it
 	Heartbeat       time.Duration // between comments on an idle event stream, 12 s
 	WriteTimeout    time.Duration // for one message to a slow reader, 5 s
+	Patience        time.Duration // of a request whose sender owes for others, before it is refused, 10 s
 	KeyInterval     time.Duration // between looks at whether a stream's key still holds, 5 s
 }
 
 // Handler serves GraphQL over HTTP, SSE and WebSocket.
 type Handler struct {
-	cfg Config
+	cfg   Config
+	turns *turns
+	share share
 
-	// mu guards draining and the count of open; no connection is added once draining.
-	mu       sync.Mutex
-	draining chan struct{} // closed when connections are to end
-	open     sync.WaitGroup
+	// mu guards the fields below; nothing is added to them once draining.
+	mu          sync.Mutex
+	draining    chan struct{} // closed when connections are to end
+	open        sync.WaitGroup
+	connections map[*connection]bool
+	held        map[string]int // connections and event streams by credential
+	waiting     map[string]int // requests that wait until their credential owes nothing
 }
 
 // New makes a handler.
@@ -56,12 +79,18 @@ func New(cfg Config) *Handler {
 	cfg.MaxBodyBytes = cmp.Or(cfg.MaxBodyBytes, 1<<20)
 	cfg.MaxMessageBytes = cmp.Or(cfg.MaxMessageBytes, 1<<20)
 	cfg.MaxOperations = cmp.Or(cfg.MaxOperations, 50)
+	cfg.MaxPerKey = cmp.Or(cfg.MaxPerKey, 2000)
 	cfg.InitTimeout = cmp.Or(cfg.InitTimeout, 3*time.Second)
 	cfg.PingInterval = cmp.Or(cfg.PingInterval, 12*time.Second)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 12*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 5*time.Second)
+	cfg.Patience = cmp.Or(cfg.Patience, 10*time.Second)
 	cfg.KeyInterval = cmp.Or(cfg.KeyInterval, 5*time.Second)
-	return &Handler{cfg: cfg, draining: make(chan struct{})}
+	return &Handler{
+		turns: newTurns(max(runtime.GOMAXPROCS(0)/2, 1)),
+		cfg:   cfg, draining: make(chan struct{}), connections: make(map[*connection]bool), held: make(map[string]int),
+		waiting: make(map[string]int),
+	}
 }
 
 // Drain ends event streams and WebSockets in a way that makes clients reconnect
@@ -74,6 +103,9 @@ func (h *Handler) Drain(ctx context.Context) error {
 	case <-h.draining:
 	default:
 		close(h.draining)
+		for c := range h.connections {
+			go c.aside(func() { c.shut(closeRestart, "Service restart") })
+		}
 	}
 	h.mu.Unlock()
 	gone := make(chan struct{})
@@ -96,6 +128,51 @@ func (h *Handler) hold() bool {
 	default:
 		h.open.Add(1)
 		return true
+	}
+}
+
+// enter has a connection told when the handler drains, and reports false where it
+// does already.
+func (h *Handler) enter(c *connection) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-h.draining:
+		return false
+	default:
+		h.connections[c] = true
+		return true
+	}
+}
+
+// leave lets go of a connection.
+func (h *Handler) leave(c *connection) {
+	h.mu.Lock()
+	delete(h.connections, c)
+	h.mu.Unlock()
+	if c.viewer != nil {
+		h.release(c.viewer)
+	}
+}
+
+// admit counts a connection or event stream for a key, unless it has as many as it
+// may have.
+func (h *Handler) admit(viewer *hub.Viewer) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held[viewer.Credential()] >= h.cfg.MaxPerKey {
+		return false
+	}
+	h.held[viewer.Credential()]++
+	return true
+}
+
+// release ends what admit has counted.
+func (h *Handler) release(viewer *hub.Viewer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held[viewer.Credential()]--; h.held[viewer.Credential()] == 0 {
+		delete(h.held, viewer.Credential())
 	}
 }
 
@@ -145,6 +222,17 @@ func (h *Handler) authenticate(ctx context.Context, authorization string) (*hub.
 func (h *Handler) lapsed(ctx context.Context, authorization string) bool {
 	_, refused := h.authenticate(ctx, authorization)
 	return refused != nil && refused.Code != hub.CodeUnavailable
+}
+
+// expiry returns a timer for the moment when a viewer's credential expires. Whether it
+// has is for the authentication to say.
+func expiry(viewer *hub.Viewer) *time.Timer {
+	if viewer == nil || viewer.ExpiresAt.IsZero() {
+		timer := time.NewTimer(0)
+		timer.Stop()
+		return timer
+	}
+	return time.NewTimer(time.Until(viewer.ExpiresAt) + time.Millisecond)
 }
 
 // bearer returns the token of an Authorization header (RFC 6750), "" for an

@@ -2,9 +2,11 @@ package transport
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
@@ -25,31 +27,36 @@ func (h *Handler) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, accept.single, statusOf(refused.Code), refused)
 		return
 	}
-	params, status, refused := h.readParams(w, r)
-	if refused != nil {
-		h.refuse(w, r, accept.single, status, refused)
+	turn := h.turn()
+	defer turn.end()
+	params, wrong := h.readParams(w, r, viewer, turn)
+	if wrong != nil {
+		if wrong.told == nil {
+			wrong.told = h.cfg.Executor.Refused(viewer, wrong.size)
+		}
+		h.refuseTelling(w, r, accept.single, wrong.status, wrong.Error, wrong.told)
 		return
 	}
 	params.Headers = r.Header
 
 	stream := &Stream{lastEventID: r.Header.Get("Last-Event-ID")}
 	ctx := withStream(hub.WithViewer(graphql.StartOperationTrace(r.Context()), viewer), stream)
-	operation, errs := h.cfg.Executor.CreateOperationContext(ctx, params)
+	operation, errs := h.prepare(ctx, params, turn)
 	if len(errs) > 0 {
 		ctx = graphql.WithOperationContext(ctx, operation)
-		h.write(w, r, accept.single, requestErrorStatus(accept), h.cfg.Executor.DispatchError(ctx, errs))
+		h.write(w, r, accept.single, requestErrorStatus(w.Header(), accept, errs), h.cfg.Executor.DispatchError(ctx, errs))
 		return
 	}
 	kind := operation.Operation.Operation
 	switch {
 	case r.Method == http.MethodGet && kind == ast.Mutation:
 		w.Header().Set("Allow", "POST")
-		h.refuse(w, r, accept.single, http.StatusMethodNotAllowed,
+		h.refuseOperation(w, r, operation, accept.single, http.StatusMethodNotAllowed,
 			hub.NewError(hub.CodeMethodNotAllowed, "mutations are sent by POST"))
 	case accept.stream && (kind == ast.Subscription || accept.preferred == mediaStream):
 		h.serveEvents(ctx, w, r, operation, stream)
 	case kind == ast.Subscription:
-		h.refuse(w, r, accept.single, http.StatusBadRequest, hub.NewError(hub.CodeOperationNotAllowed,
+		h.refuseOperation(w, r, operation, accept.single, http.StatusBadRequest, hub.NewError(hub.CodeOperationNotAllowed,
 			"subscriptions need Accept: "+mediaStream+", or a WebSocket"))
 	default:
 		respond, ctx := h.cfg.Executor.DispatchOperation(ctx, operation)
@@ -63,9 +70,13 @@ func (h *Handler) serveHTTP(w http.ResponseWriter, r *http.Request) {
 
 // requestErrorStatus is the status of a well-formed request that is refused
 // before execution: the media type says which rule holds.
-func requestErrorStatus(accept accepted) int {
+func requestErrorStatus(header http.Header, accept accepted, errs gqlerror.List) int {
 	if accept.single == mediaJSON && accept.preferred != mediaStream {
 		return http.StatusOK
+	}
+	if wait, ok := errs[0].Extensions["retryAfter"].(int); ok && errs[0].Extensions["code"] == string(hub.CodeRateLimited) {
+		header.Set("Retry-After", strconv.Itoa(wait))
+		return http.StatusTooManyRequests
 	}
 	return http.StatusBadRequest
 }

@@ -21,12 +21,18 @@ const (
 	maxMessageBytes = 1000
 )
 
-// encode writes an answer. A request that was refused before execution has no
-// data at all, not even null (GraphQL specification, 7.1).
+// encode returns an answer as it is sent.
 func encode(response *graphql.Response) []byte {
 	var b bytes.Buffer
-	b.Grow(len(response.Data) + 64)
-	encoder := json.NewEncoder(&b)
+	encodeTo(&b, response)
+	return b.Bytes()
+}
+
+// encodeTo writes an answer. A request that was refused before execution has no
+// data at all, not even null (GraphQL specification, 7.1).
+func encodeTo(b *bytes.Buffer, response *graphql.Response) {
+	b.Grow(len(response.Data) + 256)
+	encoder := json.NewEncoder(b)
 	encoder.SetEscapeHTML(false)
 	separator := byte('{')
 	member := func(name string, value any) {
@@ -52,7 +58,6 @@ func encode(response *graphql.Response) []byte {
 		b.WriteByte('{')
 	}
 	b.WriteByte('}')
-	return b.Bytes()
 }
 
 // capped returns the first errors, with messages of bounded length.
@@ -83,13 +88,28 @@ func retryAfter(err *hub.Error) int { return int(math.Ceil(max(err.RetryAfter.Se
 
 // refuse answers a request that is not executed.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, media string, status int, err *hub.Error) {
+	h.refuseTelling(w, r, media, status, err, nil)
+}
+
+func (h *Handler) refuseTelling(
+	w http.ResponseWriter, r *http.Request, media string, status int, err *hub.Error, extensions map[string]any,
+) {
 	if err.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="hookgraph"`)
 	}
-	h.write(w, r, media, status, &graphql.Response{Errors: errorList(err)})
+	h.write(w, r, media, status, &graphql.Response{Errors: errorList(err), Extensions: extensions})
+}
+
+// refuseOperation answers an operation that has been charged and does not run. The answer
+// tells what it cost.
+func (h *Handler) refuseOperation(
+	w http.ResponseWriter, r *http.Request, operation *graphql.OperationContext, media string, status int, err *hub.Error,
+) {
+	told := h.cfg.Executor.DispatchError(graphql.WithOperationContext(r.Context(), operation), nil)
+	h.refuseTelling(w, r, media, status, err, told.Extensions)
 }
 
 // write sends a single answer.
@@ -97,7 +117,11 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, media string, st
 	if media != mediaGraphQL {
 		media = mediaJSON
 	}
-	body := encode(response)
+	b := frames.Get().(*bytes.Buffer)
+	defer keep(b)
+	b.Reset()
+	encodeTo(b, response)
+	body := b.Bytes()
 	w.Header().Set("Content-Type", media+"; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.Header().Set("Cache-Control", "no-store")

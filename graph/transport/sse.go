@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -20,10 +22,19 @@ func (h *Handler) serveEvents(
 	ctx context.Context, w http.ResponseWriter, r *http.Request, operation *graphql.OperationContext, stream *Stream,
 ) {
 	if !h.hold() {
-		h.refuse(w, r, mediaJSON, http.StatusServiceUnavailable, drainingError)
+		h.refuseOperation(w, r, operation, mediaJSON, http.StatusServiceUnavailable, drainingError)
 		return
 	}
 	defer h.open.Done()
+	viewer := hub.ViewerFromContext(ctx)
+	if !h.admit(viewer) {
+		h.refuseOperation(w, r, operation, mediaJSON, http.StatusTooManyRequests, &hub.Error{
+			Code: hub.CodeRateLimited, RetryAfter: time.Second,
+			Message: fmt.Sprintf("%d streams and WebSockets are open with this key, which is as many as may; end one first", h.cfg.MaxPerKey),
+		})
+		return
+	}
+	defer h.release(viewer)
 	ctx, cancel := context.WithCancelCause(ctx)
 
 	header := w.Header()
@@ -40,35 +51,29 @@ func (h *Handler) serveEvents(
 	defer cancel(nil)
 	helpers.Go(func() { h.keepAlive(ctx, cancel, out, r.Header.Get("Authorization")) })
 
-	respond, running := h.cfg.Executor.DispatchOperation(ctx, operation)
+	x := h.execute(ctx, operation, stream)
+	defer x.end()
 	for {
-		response := respond(running)
-		if response == nil {
-			break
-		}
-		out.event("next", stream.position(), encode(response))
-		if len(response.Data) == 0 {
-			break // it failed to start; that was its only answer
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	interrupted, err := stream.ending()
-	if ctx.Err() != nil {
-		if !errors.Is(context.Cause(ctx), lapsedError) {
+		next, position, err := x.next()
+		switch {
+		case ctx.Err() != nil && !errors.Is(context.Cause(ctx), lapsedError), errors.Is(err, ErrInterrupted):
 			return
+		case ctx.Err() != nil:
+			err = lapsedError
+		case err == nil:
+			out.event("next", position, next.body)
+			if next.failed == nil {
+				continue
+			}
+			err = io.EOF // that was its only answer
 		}
-		interrupted, err = false, lapsedError
-	}
-	if interrupted {
+		if !errors.Is(err, io.EOF) {
+			out.event("next", "", encode(h.cfg.Executor.DispatchError(
+				graphql.WithOperationContext(ctx, operation), asList(err))))
+		}
+		out.event("complete", "", nil)
 		return
 	}
-	if err != nil {
-		out.event("next", "", encode(h.cfg.Executor.DispatchError(
-			graphql.WithOperationContext(ctx, operation), asList(err))))
-	}
-	out.event("complete", "", nil)
 }
 
 // keepAlive writes comments while nothing else is written, and ends the stream
@@ -78,7 +83,10 @@ func (h *Handler) keepAlive(ctx context.Context, cancel context.CancelCauseFunc,
 	defer ticker.Stop()
 	key := time.NewTicker(h.cfg.KeyInterval)
 	defer key.Stop()
+	expired := expiry(hub.ViewerFromContext(ctx))
+	defer expired.Stop()
 	for {
+		look := false
 		select {
 		case <-ctx.Done():
 			return
@@ -86,12 +94,15 @@ func (h *Handler) keepAlive(ctx context.Context, cancel context.CancelCauseFunc,
 			cancel(nil)
 			return
 		case <-key.C:
-			if h.lapsed(ctx, authorization) {
-				cancel(lapsedError)
-				return
-			}
+			look = true
+		case <-expired.C:
+			look = true
 		case <-ticker.C:
 			out.write([]byte(":\n\n"))
+		}
+		if look && h.lapsed(ctx, authorization) {
+			cancel(lapsedError)
+			return
 		}
 	}
 }
@@ -145,7 +156,7 @@ var drainingError = &hub.Error{
 }
 
 // lapsedError ends streams whose key was revoked or has expired.
-var lapsedError = hub.NewError(hub.CodeUnauthenticated, "the key was revoked or has expired")
+var lapsedError = hub.NewError(hub.CodeUnauthenticated, "the key or token was revoked or has expired")
 
 // recovered turns a panic outside of resolvers into an error of one operation.
 func (h *Handler) recovered(ctx context.Context, reason any) *hub.Error {

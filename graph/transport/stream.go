@@ -2,19 +2,61 @@ package transport
 
 import (
 	"context"
-	"sync"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// Stream is what a subscription's resolver tells the transport beside its
-// payloads: where each stands, and why there are no more.
+// Message is one payload of a subscription before its selection is executed.
+type Message[T any] struct {
+	// Position is where the stream stands behind the payload.
+	Position string
+	// Content names everything that the payload holds, the position included:
+	// messages of equal content are answered alike to whoever has sent the same
+	// operation and may see the same. Arguments of the subscription's field need not
+	// be told apart by anything else. A message with none is shared with nobody.
+	Content string
+	// Payload makes what is executed. It is not called where the answer is shared.
+	Payload func() T
+}
+
+// ErrInterrupted says that a stream is cut although it has not ended, so that its
+// reader reconnects.
+var ErrInterrupted = errors.New("the stream is interrupted")
+
+// Feed makes the channel that a subscription's resolver returns. The transport
+// calls next, from one goroutine, whenever the reader has taken what came before,
+// so that a slow reader lags in its source and not in memory. The stream ends with
+// io.EOF, is cut with ErrInterrupted, and fails with any other error, which the
+// reader is shown.
+func Feed[T any](ctx context.Context, next func(context.Context) (Message[T], error)) <-chan T {
+	payloads := make(chan T, 1) // it is filled right before it is emptied
+	if s := StreamFromContext(ctx); s.advance == nil {
+		s.advance = func(ctx context.Context) (drawn, error) {
+			m, err := next(ctx)
+			return drawn{m.Position, m.Content, func() { payloads <- m.Payload() }}, err
+		}
+	}
+	return payloads
+}
+
+// Stream is what a subscription's resolver and the transport know of each other.
+// It belongs to the goroutine that executes the operation.
 type Stream struct {
 	lastEventID string
+	// advance waits for the next message; nil where the operation is no subscription.
+	advance func(context.Context) (drawn, error)
+}
 
-	// mu guards the fields below.
-	mu          sync.Mutex
-	positions   []string // of payloads handed over and not yet written, in order
-	err         error
-	interrupted bool
+// drawn is a message whose payload may be handed to the executor.
+type drawn struct {
+	position, content string
+	deliver           func()
 }
 
 type streamKey struct{}
@@ -36,46 +78,79 @@ func StreamFromContext(ctx context.Context) *Stream {
 // events goes on, "" if it has none.
 func (s *Stream) LastEventID() string { return s.lastEventID }
 
-// Advance says where the next payload stands. It is called once before each
-// payload is sent.
-func (s *Stream) Advance(position string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.positions = append(s.positions, position)
+// execution is an operation that gives one answer after another.
+type execution struct {
+	ctx     context.Context
+	respond graphql.ResponseHandler
+	stream  *Stream
+	share   *share
+	crowd   crowd
+	begun   bool // it has answered
 }
 
-// Fail says that the stream cannot go on. It is called before the channel of
-// payloads is closed.
-func (s *Stream) Fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = err
-}
-
-// Interrupt says that the stream is cut although it has not ended, so that the
-// reader reconnects. It is called before the channel of payloads is closed.
-func (s *Stream) Interrupt() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.interrupted = true
-}
-
-// position returns where the payload stands that is written now.
-func (s *Stream) position() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.positions) == 0 {
-		return ""
+// execute begins an operation. The caller calls end when it wants no more of it.
+func (h *Handler) execute(ctx context.Context, operation *graphql.OperationContext, stream *Stream) *execution {
+	x := &execution{stream: stream, share: &h.share}
+	x.respond, x.ctx = h.cfg.Executor.DispatchOperation(ctx, operation)
+	if stream.advance != nil {
+		x.crowd = crowdOf(ctx, operation)
+		x.share.join(x.crowd)
 	}
-	first := s.positions[0]
-	s.positions = s.positions[1:]
-	return first
+	return x
 }
 
-// ending returns why there are no more payloads: interrupted, an error, or
-// neither where the stream has come to its end.
-func (s *Stream) ending() (interrupted bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.interrupted, s.err
+// end lets go of what the execution shares.
+func (x *execution) end() {
+	if x.stream.advance != nil {
+		x.share.leave(x.crowd)
+	}
+}
+
+// next waits for the next answer. The error is io.EOF where there are no more,
+// ErrInterrupted, or why the stream cannot go on.
+func (x *execution) next() (*answer, string, error) {
+	if x.stream.advance == nil {
+		out := answerOf(x.respond(x.ctx))
+		if out == nil {
+			return nil, "", io.EOF
+		}
+		return out, "", nil
+	}
+	message, err := x.stream.advance(x.ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if !x.begun { // the first answer tells what the operation cost its own credential
+		message.content, x.begun = "", true
+	}
+	out := x.share.answer(x.ctx, x.crowd, message.content, func() *answer {
+		message.deliver()
+		return answerOf(x.respond(x.ctx))
+	})
+	if out == nil {
+		return nil, "", io.EOF
+	}
+	return out, message.position, nil
+}
+
+// answer is an answer as it is sent. Many streams may hold the same one.
+type answer struct {
+	body []byte
+	// failed is the answer of an operation that could not start; it has no data.
+	failed *graphql.Response
+	// passing is what another attempt may answer better.
+	passing bool
+}
+
+// answerOf encodes a response, nil for none.
+func answerOf(response *graphql.Response) *answer {
+	switch {
+	case response == nil:
+		return nil
+	case len(response.Data) == 0:
+		return &answer{body: encode(response), failed: response}
+	}
+	return &answer{body: encode(response), passing: slices.ContainsFunc(response.Errors, func(err *gqlerror.Error) bool {
+		return err.Extensions["code"] != string(hub.CodeForbidden)
+	})}
 }

@@ -11,18 +11,20 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hookgraph/hookgraph/graph"
+	"github.com/hookgraph/hookgraph/graph/document"
+	"github.com/hookgraph/hookgraph/graph/gate"
 	"github.com/hookgraph/hookgraph/graph/graphiql"
 	"github.com/hookgraph/hookgraph/internal/auth"
 	"github.com/hookgraph/hookgraph/internal/config"
 	"github.com/hookgraph/hookgraph/internal/deliver"
 	"github.com/hookgraph/hookgraph/internal/httpapi"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/keyset"
 	"github.com/hookgraph/hookgraph/internal/match"
 	"github.com/hookgraph/hookgraph/internal/observe"
 	"github.com/hookgraph/hookgraph/internal/outbound"
@@ -30,14 +32,12 @@ import (
 	"github.com/hookgraph/hookgraph/internal/registry"
 	"github.com/hookgraph/hookgraph/internal/secret"
 	"github.com/hookgraph/hookgraph/internal/signature"
+	"github.com/hookgraph/hookgraph/internal/source/own"
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 	"github.com/hookgraph/hookgraph/internal/store"
 	"github.com/hookgraph/hookgraph/internal/stream"
+	"github.com/hookgraph/hookgraph/internal/wake"
 )
-
-// gcPercent trades memory, of which the hub needs little, for processor time: most
-// of what it allocates is gone with the request. GOGC in the environment overrides it.
-const gcPercent = 300
 
 // writeDown is how long a stop has, after it has cut off what was under way, to
 // write down what became of it.
@@ -74,7 +74,11 @@ type stop struct {
 // the hub's URL once it serves.
 func serve(ctx context.Context, cfg config.Server, secretText string, logger *slog.Logger, welcome func(url string) error) error {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		tuning, cancel := context.WithCancel(ctx)
+		var tuner sync.WaitGroup
+		tuner.Go(func() { tuneGC(tuning) })
+		defer tuner.Wait()
+		defer cancel()
 	}
 	h, err := Start(ctx, cfg, secretText, logger)
 	if err != nil {
@@ -134,52 +138,94 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	}
 	metrics := observe.NewMetrics()
 
-	bus := &lateBus{}
+	bus, changed := &lateBus{}, wake.NewLocal()
 	st, err := h.openStore(ctx, store.Config{
-		URL: cfg.DatabaseURL, Keyring: keyring, Clock: clock, Logger: logger, Router: matcher, Notify: bus.Notify,
+		URL: cfg.DatabaseURL, Keyring: keyring, Clock: clock, Logger: logger, Router: matcher, Admits: matcher.Admits, OrderingKey: matcher.OrderingKey, Notify: bus.Notify, NotifyChanges: changed.Notify,
+		Verification: hub.VerificationDemand(cfg.EndpointVerification),
+	})
+	if err != nil {
+		return nil, err
+	}
+	development := cfg.Environment == config.Development
+	shaper, err := graph.NewShaper(graph.ShaperConfig{
+		View: func(sight hub.Sight) graph.View { return st.For(sight) }, Matcher: matcher, Fingerprint: keyring.Fingerprint, Logger: logger, PublicURL: h.url, Development: development,
 	})
 	if err != nil {
 		return nil, err
 	}
 	dispatcher, err := h.startPipeline(ctx, st, deliver.Config{
-		Store: st, Transport: outbound.NewTransport(guard, outbound.TransportOptions{}), Sign: signature.SignStandard,
+		Store: st, Shaper: shaper, Transport: outbound.NewTransport(guard, outbound.TransportOptions{}), Guard: guard, Sign: signature.SignStandard,
 		Logger: logger, Clock: clock, Version: Version(), MaxInFlight: cfg.MaxInFlight, Observe: attempted(metrics),
 	})
 	if err != nil {
 		return nil, err
 	}
 	metrics.Gauge("hookgraph_in_flight_attempts", "Delivery attempts under way on this node.", func() float64 { return float64(dispatcher.InFlight()) })
+	metrics.Gauge("hookgraph_nodes", "Nodes of the hub that this one knows of, itself included; 0 while it has lost touch with them and attempts nothing.", func() float64 { return float64(st.Peers().Count()) })
 	if err := h.connectBus(ctx, bus, cfg.NATSURL, st, dispatcher, logger); err != nil {
 		return nil, err
 	}
-	tail, err := h.startTail(ctx, stream.Config{Log: st, Bus: bus.Bus(), Logger: logger})
+	tail, err := startTail(ctx, h, stream.Events, stream.Config[*hub.Event]{
+		Log: stream.Log[*hub.Event]{Head: st.Head, Oldest: st.Oldest, After: st.EventsAfter, Epoch: st.Epoch, Configuration: st.Configuration}, Bus: bus.Bus(), Logger: logger,
+	})
 	if err != nil {
 		return nil, err
 	}
-	metrics.Gauge("hookgraph_stream_readers", "Live streams that this node serves.", func() float64 { return float64(tail.Readers()) })
+	// Other nodes' changes of deliveries are looked for every second, without a wake-up.
+	changes, err := startTail(ctx, h, stream.Changes, stream.Config[*hub.DeliveryChange]{
+		Log: stream.Log[*hub.DeliveryChange]{Head: st.ChangeHead, Oldest: st.OldestChange, After: st.ChangesAfter, Epoch: st.Epoch, Configuration: st.Configuration}, Bus: changed, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	metrics.Gauge("hookgraph_stream_readers", "Live streams that this node serves.", func() float64 { return float64(tail.Readers() + changes.Readers()) })
 
 	// Certificates and keys of vendors are fetched through the guard, like all else.
 	providers := webhook.Presets().Fetching(outbound.NewTransport(guard, outbound.TransportOptions{}))
+	proxies, err := cfg.Proxies()
+	if err != nil {
+		return nil, err
+	}
+	keys := keyset.NewPool(outbound.NewTransport(guard, outbound.TransportOptions{}), clock, logger)
+	h.started("key sets", func(context.Context) error {
+		keys.Close()
+		return nil
+	})
 	door := receive.New(receive.Config{
 		Store: st, Expressions: matcher, Providers: providers, Clock: clock, Logger: logger, PublicURL: h.url,
-		Fingerprint: keyring.Fingerprint, Observe: metrics.Received,
+		Fingerprint: keyring.Fingerprint, Observe: metrics.Received, Keys: keys, Proxies: proxies,
+		PerAddress: hub.RateLimit{Limit: cfg.InboundRate, Period: time.Second},
 	})
+	h.started("door", door.Close)
 	catalogue := registry.New(registry.Config{
-		Store: st, Providers: providers, Expressions: matcher, CheckURL: guard.CheckURL, Clock: clock,
+		Store: st, Providers: providers, Expressions: matcher, Transforms: shaper, CheckURL: guard.CheckURL, PublicURL: h.url, Clock: clock,
 	})
 	if err := catalogue.EnsureBuiltIn(ctx); err != nil {
-		return nil, fmt.Errorf("make the built-in source: %w", err)
+		return nil, fmt.Errorf("make the built-in sources: %w", err)
 	}
-	authenticator := auth.New(st, cfg.OperatorKey, clock, logger)
-	development := cfg.Environment == config.Development
+	h.started("hub events", own.Start(ctx, st, door, clock, logger).Stop)
+	h.startFetching(ctx, st, door, guard, clock, logger)
+	h.startCatalogue(ctx, st, door, clock, logger)
+	authenticator, err := h.authenticator(st, cfg, clock, guard)
+	if err != nil {
+		return nil, err
+	}
+	documents, err := trusted(cfg)
+	if err != nil {
+		return nil, err
+	}
 	api, err := graph.NewHandler(graph.Config{
-		Store: st, Registry: catalogue, Publisher: door, Keys: auth.NewIssuer(st, clock, logger), Tail: tail, Matcher: matcher,
+		View:     func(sight hub.Sight) graph.View { return st.For(sight) },
+		Registry: catalogue, Prober: dispatcher, Puller: dispatcher, Publisher: door, Keys: auth.NewIssuer(st, clock, logger), Tail: tail, Changes: changes, Matcher: matcher, Shaper: shaper,
 		Authenticate: authenticator.Authenticate, Fingerprint: keyring.Fingerprint, Logger: logger, PublicURL: h.url, Development: development,
+		Clock: clock, Points: gate.PointsConfig{Maximum: cfg.PointsMaximum, RestoreRate: cfg.PointsRestoreRate},
+		Documents:      documents,
+		OriginPatterns: cfg.AllowOrigins, StreamsPerKey: cfg.StreamsPerKey,
 	})
 	if err != nil {
 		return nil, err
 	}
-	routes := httpapi.Routes{GraphQL: api, Inbound: &newcomers{door: door, store: st}, Metrics: metrics.Handler(), Ready: ready(st)}
+	routes := httpapi.Routes{GraphQL: api, Inbound: door, Metrics: metrics.Handler(), Ready: ready(st)}
 	if development {
 		if routes.GraphiQL, err = graphiql.New(); err != nil {
 			return nil, err
@@ -188,6 +234,44 @@ func Start(ctx context.Context, cfg config.Server, secretText string, logger *sl
 	}
 	h.serveHTTP(listener, httpapi.New(routes, logger), api)
 	return h, nil
+}
+
+// authenticator checks keys, and where an issuer is configured its tokens. The issuer
+// is asked when the first token comes: a hub starts without it.
+func (h *Hub) authenticator(st *store.Store, cfg config.Server, clock hub.Clock, guard *outbound.Guard) (*auth.Authenticator, error) {
+	if cfg.OIDCIssuer == "" {
+		return auth.New(st, cfg.OperatorKey, clock, h.logger), nil
+	}
+	roles, err := cfg.Roles()
+	if err != nil {
+		return nil, err
+	}
+	transport := outbound.NewTransport(guard, outbound.TransportOptions{})
+	tokens := auth.NewTokens(auth.TokenConfig{
+		Issuer: cfg.OIDCIssuer, Audiences: cfg.OIDCAudience, KeysURL: cfg.OIDCJWKSURL, Algorithms: cfg.OIDCAlgorithms,
+		RoleClaim: cfg.OIDCRoleClaim, PartnerClaim: cfg.OIDCPartnerClaim, ScopesClaim: cfg.OIDCScopesClaim,
+		PartnerExists: func(id string) bool { return st.Configuration().Partners[id] != nil },
+		Prefix:        cfg.OIDCPrefix, Roles: roles, Transport: transport, Clock: clock, Logger: h.logger,
+	})
+	h.started("tokens", func(context.Context) error {
+		tokens.Close()
+		transport.CloseIdleConnections()
+		return nil
+	})
+	return auth.New(st, cfg.OperatorKey, clock, h.logger, tokens), nil
+}
+
+// trusted reads which documents GraphQL trusts.
+func trusted(cfg config.Server) (document.Options, error) {
+	options := document.Options{Mode: document.Mode(cfg.TrustedDocuments), PersistedQueries: cfg.PersistedQueries}
+	if cfg.TrustedDocumentsDir == "" {
+		return options, nil
+	}
+	var err error
+	if options.Files, err = document.Load(cfg.TrustedDocumentsDir); err != nil {
+		return options, fmt.Errorf("--trusted-documents-dir (HOOKGRAPH_TRUSTED_DOCUMENTS_DIR): %w", err)
+	}
+	return options, nil
 }
 
 // attempted reports finished attempts to the metrics.
@@ -250,9 +334,9 @@ func (h *Hub) startPipeline(ctx context.Context, st *store.Store, cfg deliver.Co
 	return dispatcher, nil
 }
 
-// startTail starts what live streams read from.
-func (h *Hub) startTail(ctx context.Context, cfg stream.Config) (*stream.Tail, error) {
-	tail := stream.New(cfg)
+// startTail starts what live streams of a log read from.
+func startTail[T any](ctx context.Context, h *Hub, kind *stream.Kind[T], cfg stream.Config[T]) (*stream.Tail[T], error) {
+	tail := stream.New(kind, cfg)
 	if err := tail.Start(ctx); err != nil {
 		return nil, err
 	}

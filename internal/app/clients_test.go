@@ -23,7 +23,7 @@ import (
 func TestClients(t *testing.T) {
 	t.Parallel()
 	node := nodeJS(t)
-	dir := clients(t)
+	dir := packages(t, "clients")
 	files, err := filepath.Glob(filepath.Join(dir, "*.test.js"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no tests in %s: %v", dir, err)
@@ -55,11 +55,11 @@ func nodeJS(t *testing.T) string {
 	return node
 }
 
-// clients returns a folder in which test/clients can run: itself where its packages
-// are installed, else a copy into which they are.
-func clients(t *testing.T) string {
+// packages returns a folder in which a folder of test/ can run: itself where its
+// packages are installed, else a copy into which they are.
+func packages(t *testing.T, name string) string {
 	t.Helper()
-	source, err := filepath.Abs(filepath.Join("..", "..", "test", "clients"))
+	source, err := filepath.Abs(filepath.Join("..", "..", "test", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,28 +70,36 @@ func clients(t *testing.T) string {
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	npm := testkit.Program(t, "install npm, or run npm ci in test/clients where there is one", "npm")
+	npm := testkit.Program(t, "install npm, or run npm ci in test/"+name+" where there is one", "npm")
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	install := exec.CommandContext(ctx, npm, "ci", "--prefer-offline", "--no-progress")
 	install.Dir = dir
 	if out, err := install.CombinedOutput(); err != nil {
-		testkit.Missing(t, "the clients cannot be installed (%v); run npm ci in test/clients where packages can be reached:\n%s", err, out)
+		testkit.Missing(t, "the packages of test/%s cannot be installed (%v); run npm ci there where packages can be reached:\n%s", name, err, out)
 	}
 	return dir
 }
 
 // runClient runs one file of tests beside a hub in production mode, which it
-// restarts when they ask for it.
-func runClient(t *testing.T, node, file string) {
+// restarts when they ask for it. More are further variables of its environment.
+func runClient(t *testing.T, node, file string, more ...string) {
 	t.Helper()
 	o := options(t)
 	o.Environment = config.Production
 	o.Addr = testkit.FreeAddr(t) // the same after a restart
+	switch filepath.Base(file) {
+	case "persisted.test.js":
+		o.PersistedQueries = 100
+	case "trusted.test.js":
+		o.TrustedDocuments, o.TrustedDocumentsDir = "only", filepath.Join(filepath.Dir(file), "trusted")
+	case "vendors.test.js":
+		o.PublicURL = "https://hooks.example.com" // which some vendors sign
+	}
 	key := func(name, scopes string) string {
 		code, out, errOut := execute(t, "keys", "create", "--database-url", o.DatabaseURL, "--name", name, "--role", "VIEWER", "--scopes", scopes)
 		if code != 0 {
@@ -122,8 +130,8 @@ func runClient(t *testing.T, node, file string) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it takes the processes that it started along
 	cmd.WaitDelay = 5 * time.Second
 	cmd.Dir = filepath.Dir(file)
-	cmd.Env = append(os.Environ(),
-		"HUB_URL="+c.url, "HUB_KEY="+operatorKey, "HUB_READER_KEY="+reader, "HUB_SCHEMA_KEY="+schema, "HUB_CONTROL_URL="+control.URL)
+	cmd.Env = append(append(os.Environ(), more...),
+		"HUB_URL=http://"+o.Addr, "HUB_KEY="+operatorKey, "HUB_READER_KEY="+reader, "HUB_SCHEMA_KEY="+schema, "HUB_CONTROL_URL="+control.URL)
 	done := make(chan error, 1)
 	var out []byte
 	go func() {

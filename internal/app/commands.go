@@ -26,6 +26,7 @@ type commands struct {
 	//nolint:staticcheck // as above
 	Serve   serveCommand   `cmd:"" set:"environment=production" set:"addr=:8080" set:"database_url=sqlite:hookgraph.db" set:"allow_networks=" set:"secret_default=Required, unless --secret-key-file is given." set:"operator_default=Keys can also be made with: hookgraph keys create." help:"Run the hub. Brings the database to this version first."`
 	Keys    keysCommand    `cmd:"" set:"database_url=sqlite:hookgraph.db" help:"Make, list and revoke API keys."`
+	Listen  listenCommand  `cmd:"" help:"Forward what a hub receives to local URLs, as it happens; with --durable, relay deliveries to receivers behind a firewall."`
 	Migrate migrateCommand `cmd:"" set:"database_url=sqlite:hookgraph.db" help:"Bring the database to this version, and say what was done."`
 
 	Version kong.VersionFlag `help:"Say the version and stop."`
@@ -48,7 +49,7 @@ func Execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 		kong.Writers(out, errOut),
 		kong.ValueFormatter(describe),
 		kong.Exit(func(code int) { exit = code }),
-		kong.Vars{"version": Version()},
+		kong.Vars{"version": Version(), "oidc_algorithms": strings.Join(config.OIDCAlgorithms, ", ")},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(&console{out: out, err: errOut}),
 	)
@@ -177,7 +178,8 @@ type keysCreateCommand struct {
 	config.Database
 	config.Logging
 	Name    string        `default:"operator" help:"What the key is for."`
-	Role    hub.Role      `enum:"OPERATOR,VIEWER" default:"OPERATOR" help:"OPERATOR runs the hub, VIEWER looks on."`
+	Role    hub.Role      `enum:"OPERATOR,VIEWER,PARTNER" default:"OPERATOR" help:"OPERATOR runs the hub, VIEWER looks on, PARTNER is an outside party."`
+	Partner string        `help:"ID of the partner that the key is for, with --role PARTNER."`
 	Scopes  []hub.Scope   `help:"What the key may do, as a comma-separated list. Default: all of its role."`
 	Expires time.Duration `help:"How long it is valid, such as 720h. Default: until it is revoked."`
 }
@@ -186,7 +188,7 @@ func (c *keysCreateCommand) Run(ctx context.Context, con *console) error {
 	if c.Expires < 0 {
 		return fmt.Errorf("--expires is %s: give a positive duration, such as 720h", c.Expires)
 	}
-	wanted := auth.KeyInput{Name: c.Name, Role: c.Role}
+	wanted := auth.KeyInput{Name: c.Name, Role: c.Role, PartnerID: c.Partner}
 	if len(c.Scopes) > 0 {
 		wanted.Scopes = c.Scopes
 	}
@@ -215,7 +217,7 @@ func asOptions(err error) error {
 	}
 	said := make([]string, len(problems))
 	for i, p := range problems {
-		said[i] = "--" + strings.TrimSuffix(p.Field[len(p.Field)-1], "At") + ": " + p.Message
+		said[i] = "--" + strings.TrimSuffix(strings.TrimSuffix(p.Field[len(p.Field)-1], "At"), "Id") + ": " + p.Message
 	}
 	return errors.New(strings.Join(said, "; "))
 }

@@ -23,36 +23,18 @@ import (
 	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
-// buffer is written to by a command and read by a test at the same time.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // execute runs a command that ends by itself.
 func execute(t *testing.T, args ...string) (code int, out, errOut string) {
 	t.Helper()
-	var o, e buffer
+	var o, e testkit.Output
 	code = app.Execute(t.Context(), args, &o, &e)
 	return code, o.String(), e.String()
 }
 
 // background runs a command until the test ends it.
-func background(t *testing.T, args ...string) (out, errOut *buffer, end func() int) {
+func background(t *testing.T, args ...string) (out, errOut *testkit.Output, end func() int) {
 	t.Helper()
-	out, errOut = &buffer{}, &buffer{}
+	out, errOut = &testkit.Output{}, &testkit.Output{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan int, 1)
 	go func() { done <- app.Execute(ctx, args, out, errOut) }()
@@ -75,7 +57,7 @@ func TestDevPrintsAFirstEventThatWorksAsPrinted(t *testing.T) {
 		t.Fatalf("printed: %s", out)
 	}
 	script = "HUB=" + script
-	for range 2 { // the second paste finds the source there, and works all the same
+	for paste := range 2 { // the second paste finds the source there, and works all the same
 		cmd := exec.CommandContext(t.Context(), bash, "-c", script)
 		answers, err := cmd.Output()
 		if err != nil {
@@ -84,6 +66,9 @@ func TestDevPrintsAFirstEventThatWorksAsPrinted(t *testing.T) {
 		text := string(answers)
 		if n := strings.Count(text, `"status":"DELIVERED"`); n != 1 || !strings.Contains(text, `"statusCode":200`) || !strings.Contains(text, `"total":42`) {
 			t.Errorf("the commands answered: %s", text)
+		}
+		if paste == 0 {
+			shownAnswers(t, text)
 		}
 	}
 	if code := end(); code != 0 {
@@ -155,7 +140,7 @@ func TestAWrongStartSaysWhatToDoInOneLine(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel() // a start that succeeds would serve for ever
-			var o, e buffer
+			var o, e testkit.Output
 			code := app.Execute(ctx, c.args, &o, &e)
 			out, errOut := o.String(), e.String()
 			if code != c.code || out != "" || !strings.Contains(errOut, c.want) || strings.Count(errOut, "\n") != 1 || !strings.HasPrefix(errOut, "hookgraph: ") {

@@ -145,6 +145,31 @@ func TestPausingHoldsAndResumingSends(t *testing.T) {
 	})
 }
 
+func TestTheNextAttemptIsNotBeforeWhatHoldsIt(t *testing.T) {
+	t.Parallel()
+	c := start(t, options(t))
+	owner := listen(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		w.Header().Set("Retry-After", "600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	c.source("s")
+	endpoint, _ := c.endpoint(owner.URL, `retryPolicy: {schedule: ["PT0S", "PT1S"]}`)
+	c.subscribe(endpoint, "")
+	held := func(d delivery) bool { return d.Status == "HELD" }
+
+	asked := c.only(c.post("s", nil, []byte(`{}`)).ID, "the endpoint has asked for peace", held).NextAttemptAt
+	if asked == nil || time.Until(*asked) < 5*time.Minute {
+		t.Fatalf("what it refused is attempted at %v", asked)
+	}
+	second := c.post("s", nil, []byte(`{}`))
+	if got := c.only(second.ID, "the next one waits too", held).NextAttemptAt; got == nil || !got.Equal(*asked) {
+		t.Errorf("the next one is attempted at %v, what it refused at %v", got, asked)
+	}
+	var ignored any
+	c.do(&ignored, `mutation ($id: ID!) { pauseEndpoint(id: $id) { userErrors { message } } }`, map[string]any{"id": endpoint})
+	c.only(second.ID, "nobody knows when a paused endpoint is called", func(d delivery) bool { return held(d) && d.NextAttemptAt == nil })
+}
+
 func TestGoneDisablesTheEndpointAndHoldsTheRest(t *testing.T) {
 	t.Parallel()
 	c := start(t, options(t))

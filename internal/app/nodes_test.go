@@ -3,8 +3,6 @@ package app_test
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +27,43 @@ func onNodes(t *testing.T, story func(t *testing.T, o config.Server)) {
 			story(t, o)
 		})
 	}
+}
+
+func TestWhatOneNodeHasMadeIsFoundAtTheOtherAtOnce(t *testing.T) {
+	t.Parallel()
+	onNodes(t, func(t *testing.T, o config.Server) {
+		a, b := start(t, o), start(t, o)
+		owner := listen(t, nil)
+		for range 3 {
+			endpoint, _ := a.endpoint(owner.URL, "")
+			var found struct {
+				Endpoint, Node *struct{ ID string }
+				Endpoints      struct{ Nodes []struct{ ID string } }
+			}
+			b.do(&found, `query ($id: ID!) { endpoint(id: $id) { id } node(id: $id) { id } endpoints(first: 1) { nodes { id } } }`, map[string]any{"id": endpoint})
+			if found.Endpoint == nil || found.Node == nil || len(found.Endpoints.Nodes) != 1 || found.Endpoints.Nodes[0].ID != endpoint {
+				t.Errorf("the other node shows %+v", found)
+			}
+
+			endpoint, _ = a.endpoint(owner.URL, "")
+			var tested struct {
+				TestEndpoint struct{ Attempt *struct{ Outcome string } }
+			}
+			b.do(&tested, `mutation ($id: ID!) { testEndpoint(id: $id) { attempt { outcome } } }`, map[string]any{"id": endpoint})
+			if got := tested.TestEndpoint.Attempt; got == nil || got.Outcome != "SUCCEEDED" {
+				t.Errorf("tested by the other node: %+v", got)
+			}
+
+			pulled := a.streamEndpoint("")
+			one := a.pull(pulled, 1)
+			var ignored any
+			a.do(&ignored, `mutation { publishEvent(input: {type: "a", payload: 1}) { userErrors { message } } }`, nil)
+			d := one.next()
+			if code := b.settle(d.Delivery.ID, d.LeaseToken, "ACKNOWLEDGE", ""); code != "" {
+				t.Errorf("settled by the other node: %s", code)
+			}
+		}
+	})
 }
 
 func TestConfigurationOfOneNodeHoldsOnTheOtherAtOnce(t *testing.T) {
@@ -202,29 +237,11 @@ func TestWithoutNATSNodesOnlyLookLater(t *testing.T) {
 	}
 }
 
-// inProcess makes the test's binary a hub, so that a test can kill one.
-const inProcess = "HOOKGRAPH_TEST_IN_PROCESS"
-
 func TestAKilledNodesDeliveriesAreTakenOver(t *testing.T) {
 	t.Parallel()
 	onNodes(t, func(t *testing.T, o config.Server) {
-		program, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := testkit.FreeAddr(t)
-		killed := exec.Command(program, "serve", "--database-url", o.DatabaseURL, "--nats-url", o.NATSURL, "--addr", addr,
-			"--operator-key", operatorKey, "--secret-key", secretKey, "--allow-networks", "127.0.0.0/8")
-		killed.Env = append(os.Environ(), inProcess+"=1")
-		var log buffer
-		killed.Stderr = &log
-		if err := killed.Start(); err != nil {
-			t.Fatal(err)
-		}
-		kill := sync.OnceFunc(func() { _ = killed.Process.Kill(); _ = killed.Wait() })
-		t.Cleanup(kill)
-		testkit.Eventually(t, "the first node serves", func() bool { return strings.Contains(log.String(), "serving") })
-		a, b := &client{t: t, url: "http://" + addr, key: operatorKey}, start(t, o)
+		killed := launch(t, o)
+		a, b := killed.client, start(t, o)
 
 		release := make(chan struct{})
 		owner := listen(t, func(_ http.ResponseWriter, r *http.Request, n int) {
@@ -242,7 +259,7 @@ func TestAKilledNodesDeliveriesAreTakenOver(t *testing.T) {
 		sent := a.post("s", nil, []byte(`{}`))
 		testkit.Eventually(t, "the attempt is under way", func() bool { return len(owner.got()) == 1 })
 		began := time.Now()
-		kill()
+		killed.kill()
 		d := b.only(sent.ID, "the other node makes the delivery", func(d delivery) bool { return d.Status == "DELIVERED" })
 		if took := time.Since(began); took < 10*time.Second {
 			t.Errorf("it was taken over after %s, while the lease held", took)
@@ -256,6 +273,31 @@ func TestAKilledNodesDeliveriesAreTakenOver(t *testing.T) {
 			if one.Header.Get("Webhook-Id") != d.ID {
 				t.Errorf("sent as %s", one.Header.Get("Webhook-Id"))
 			}
+		}
+	})
+}
+
+// TestWhatOneNodeHasPermittedTheOtherDoesNotRefuse changes at one node why the other refuses,
+// and asks the other at once.
+func TestWhatOneNodeHasPermittedTheOtherDoesNotRefuse(t *testing.T) {
+	t.Parallel()
+	onNodes(t, func(t *testing.T, o config.Server) {
+		a, b := start(t, o), start(t, o)
+		var ignored any
+		for round := range 3 {
+			slug := fmt.Sprintf("s%d", round)
+			id := a.source(slug)
+			b.post(slug, nil, []byte(`{}`))
+			only := func(network string) {
+				a.do(&ignored, `mutation ($id: ID!, $network: String!) { updateSource(input: {id: $id, name: $network, verification: {allowNetworks: [$network]}}) { userErrors { message } } }`,
+					map[string]any{"id": id, "network": network})
+			}
+			only("198.51.100.0/24")
+			testkit.Eventually(t, "the other node knows", func() bool {
+				return strings.Contains(string(b.ask(fmt.Sprintf(`{ source(id: %q) { name } }`, id), nil).Data), "198.51.100.0")
+			})
+			only("127.0.0.0/8")
+			b.post(slug, nil, []byte(`{}`))
 		}
 	})
 }

@@ -52,7 +52,8 @@ func options(t *testing.T) config.Server {
 	return config.Server{
 		Database:    config.Database{DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "hub.db")},
 		Environment: config.Development, Addr: "127.0.0.1:0", OperatorKey: operatorKey,
-		AllowNetworks: []string{"127.0.0.0/8"}, MaxInFlight: 256, ShutdownTimeout: 5 * time.Second,
+		AllowNetworks: []string{"127.0.0.0/8"}, MaxInFlight: 256, StreamsPerKey: 2000, ShutdownTimeout: 5 * time.Second,
+		Points: config.Points{PointsMaximum: 1_000_000, PointsRestoreRate: 1_000_000},
 	}
 }
 

@@ -29,13 +29,13 @@ func TestStoppingCutsHangingDeliveriesOffAndWritesThemDown(t *testing.T) {
 		sent := c.post("s", nil, []byte(`{}`))
 		testkit.Eventually(t, "the attempt is under way", func() bool { return len(owner.got()) == 1 })
 
-		bound, cancel := context.WithTimeout(context.Background(), o.ShutdownTimeout+4*time.Second)
+		bound, cancel := context.WithTimeout(context.Background(), o.ShutdownTimeout+15*time.Second)
 		defer cancel()
 		began := time.Now()
 		if err := c.hub.Stop(bound); err != nil {
 			t.Errorf("stop: %v", err)
 		}
-		if took := time.Since(began); took > 3*time.Second {
+		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("the stop took %s, with %s for what is under way", took, o.ShutdownTimeout)
 		}
 

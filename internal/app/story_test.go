@@ -20,14 +20,10 @@ import (
 
 // onBoth runs a story on SQLite and on PostgreSQL.
 func onBoth(t *testing.T, story func(t *testing.T, o config.Server)) {
-	t.Run("SQLite", func(t *testing.T) {
-		t.Parallel()
-		story(t, options(t))
-	})
-	t.Run("PostgreSQL", func(t *testing.T) {
-		t.Parallel()
+	t.Helper()
+	testkit.EachDatabase(t, func(t *testing.T, url string) {
 		o := options(t)
-		o.DatabaseURL = testkit.Postgres(t)
+		o.DatabaseURL = url
 		story(t, o)
 	})
 }

@@ -36,7 +36,7 @@ type Keys interface {
 }
 
 var errUnauthenticated = hub.NewError(hub.CodeUnauthenticated,
-	"send a valid API key as `Authorization: Bearer <key>`, or in the payload of connection_init as {\"authorization\": \"Bearer <key>\"}")
+	"send a valid API key or token as `Authorization: Bearer <key>`, or in the payload of connection_init as {\"authorization\": \"Bearer <key>\"}")
 
 // Authenticator turns bearer tokens into viewers.
 type Authenticator struct {
@@ -46,6 +46,7 @@ type Authenticator struct {
 	operator [sha256.Size]byte
 	hasOp    bool
 	cache    *lru.Cache[string, cachedKey]
+	tokens   *Tokens // nil: only keys are taken
 }
 
 // cachedKey is a key as it was read at a time.
@@ -56,26 +57,35 @@ type cachedKey struct {
 
 // New makes an Authenticator over stored keys and, where it is not empty, an
 // operator key given from outside.
-func New(keys Keys, operatorKey string, clock hub.Clock, logger *slog.Logger) *Authenticator {
+//
+// Tokens of an issuer are taken too, where given.
+func New(keys Keys, operatorKey string, clock hub.Clock, logger *slog.Logger, tokens ...*Tokens) *Authenticator {
 	cache, err := lru.New[string, cachedKey](cacheSize)
 	if err != nil {
 		panic(err) // the size is a constant above 0
 	}
-	return &Authenticator{
+	a := &Authenticator{
 		keys: keys, clock: clock, logger: logger,
 		operator: sha256.Sum256([]byte(operatorKey)), hasOp: operatorKey != "",
 		cache: cache,
 	}
+	for _, of := range tokens {
+		a.tokens = of
+	}
+	return a
 }
 
-// Authenticate returns the viewer that the token stands for, or a hub.Error of
-// code UNAUTHENTICATED that says nothing of what was wrong with it.
+// Authenticate returns the viewer that the token stands for, or a hub.Error. Of a
+// wrong key it says nothing but UNAUTHENTICATED; see Tokens.Authenticate for tokens.
 func (a *Authenticator) Authenticate(ctx context.Context, token string) (*hub.Viewer, error) {
 	sum := sha256.Sum256([]byte(token))
 	if a.hasOp && subtle.ConstantTimeCompare(sum[:], a.operator[:]) == 1 {
 		return &hub.Viewer{Role: hub.RoleOperator, Scopes: hub.RoleOperator.DefaultScopes()}, nil
 	}
 	body, found := strings.CutPrefix(token, keyPrefix)
+	if !found && a.tokens != nil && looksLikeToken(token) {
+		return a.tokens.Authenticate(ctx, token)
+	}
 	if !found {
 		return nil, errUnauthenticated
 	}
@@ -97,7 +107,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, token string) (*hub.Vi
 		return nil, errUnauthenticated
 	}
 	a.noteUse(ctx, key, now)
-	return &hub.Viewer{KeyID: key.ID, Role: key.Role, Scopes: key.Scopes}, nil
+	return &hub.Viewer{KeyID: key.ID, Role: key.Role, Scopes: key.Scopes, PartnerID: key.PartnerID, ExpiresAt: key.ExpiresAt}, nil
 }
 
 // noteUse records, at most once in touchEvery, that a key is in use.

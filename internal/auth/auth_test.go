@@ -14,6 +14,7 @@ import (
 
 	"github.com/hookgraph/hookgraph/internal/auth"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 const operatorKey = "an-operator-key-of-thirty-two-characters"
@@ -40,16 +41,9 @@ func (k *keys) TouchAPIKey(context.Context, string, time.Time) error {
 	return nil
 }
 
-// clock is set by hand.
-type clock struct{ now atomic.Int64 }
-
-func (c *clock) Now() time.Time          { return time.UnixMicro(c.now.Load()).UTC() }
-func (c *clock) Advance(d time.Duration) { c.now.Add(d.Microseconds()) }
-
-func setup(t *testing.T, role hub.Role, lifetime time.Duration) (*auth.Authenticator, *keys, string, *clock) {
+func setup(t *testing.T, role hub.Role, lifetime time.Duration) (*auth.Authenticator, *keys, string, *testkit.Clock) {
 	t.Helper()
-	c := &clock{}
-	c.Advance(1_000_000 * time.Hour)
+	c := testkit.NewClock(time.Unix(3_600_000_000, 0))
 	var expires time.Time
 	if lifetime > 0 {
 		expires = c.Now().Add(lifetime)

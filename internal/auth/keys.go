@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -21,6 +22,8 @@ type KeyStore interface {
 	// hub.ErrNotFound is returned where there is no such key.
 	RevokeAPIKey(ctx context.Context, id string, at time.Time) error
 	APIKey(ctx context.Context, id string) (*hub.APIKey, error)
+	// Partner returns hub.ErrNotFound where there is no such partner.
+	Partner(ctx context.Context, id string) (*hub.Partner, error)
 }
 
 // Issuer makes and revokes keys, for the API and the command line alike, and leaves
@@ -40,29 +43,39 @@ func NewIssuer(keys KeyStore, clock hub.Clock, logger *slog.Logger) *Issuer {
 type KeyInput struct {
 	Name      string
 	Role      hub.Role
+	PartnerID string      // of role PARTNER: whose it is
 	Scopes    []hub.Scope // nil: all of the role
 	ExpiresAt *time.Time  // nil: never
 }
 
 // Create makes a key on behalf of somebody, who can give it no scope that they do
-// not hold. The key itself is returned this once; only its SHA-256 is kept. What is
+// not hold, but for SCHEMA_READ, which no role holds and operators give. The key itself is returned this once; only its SHA-256 is kept. What is
 // wrong with the input is returned as hub.UserErrors.
 func (i *Issuer) Create(ctx context.Context, by *hub.Viewer, in KeyInput) (*hub.APIKey, hub.Secret, error) {
 	now := i.clock.Now()
-	if err := in.check(by, now); err != nil {
+	if !hub.SightOf(by).Whole() {
+		return nil, "", errNotForPartners
+	}
+	var problems hub.UserErrors
+	if err := i.checkPartner(ctx, in, &problems); err != nil {
 		return nil, "", err
+	}
+	in.check(by, now, &problems)
+	if len(problems) > 0 {
+		return nil, "", problems
 	}
 	var expiresAt time.Time
 	if in.ExpiresAt != nil {
 		expiresAt = *in.ExpiresAt
 	}
 	key, text := NewKey(in.Name, in.Role, in.Scopes, expiresAt, now)
+	key.PartnerID = in.PartnerID
 	if err := i.keys.CreateAPIKey(ctx, key); err != nil {
 		return nil, "", err
 	}
 	said := []any{
 		slog.String("key_id", key.ID), slog.String("name", key.Name), slog.String("role", string(key.Role)),
-		slog.Any("scopes", key.Scopes), slog.String("by_key_id", by.KeyID),
+		slog.Any("scopes", key.Scopes), slog.String("by", by.Credential()),
 	}
 	if !key.ExpiresAt.IsZero() {
 		said = append(said, slog.Time("expires_at", key.ExpiresAt))
@@ -75,6 +88,9 @@ func (i *Issuer) Create(ctx context.Context, by *hub.Viewer, in KeyInput) (*hub.
 // Revoking it again changes nothing.
 func (i *Issuer) Revoke(ctx context.Context, by *hub.Viewer, id string) (*hub.APIKey, error) {
 	now := i.clock.Now()
+	if !hub.SightOf(by).Whole() {
+		return nil, errNotForPartners
+	}
 	if err := i.keys.RevokeAPIKey(ctx, id, now); err != nil {
 		return nil, err
 	}
@@ -83,23 +99,42 @@ func (i *Issuer) Revoke(ctx context.Context, by *hub.Viewer, id string) (*hub.AP
 		return nil, err
 	}
 	i.logger.InfoContext(ctx, "an API key was revoked", slog.String("key_id", key.ID), slog.String("name", key.Name),
-		slog.Time("revoked_at", key.RevokedAt), slog.String("by_key_id", by.KeyID))
+		slog.Time("revoked_at", key.RevokedAt), slog.String("by", by.Credential()))
 	return key, nil
 }
 
+var errNotForPartners = hub.NewError(hub.CodeForbidden, "keys are made and revoked by the operator alone")
+
+// checkPartner says what is wrong with whose key it is to be.
+func (i *Issuer) checkPartner(ctx context.Context, in KeyInput, problems *hub.UserErrors) error {
+	switch {
+	case in.Role != hub.RolePartner && in.PartnerID != "":
+		problems.Add(hub.InputInvalid, "only a key of role "+string(hub.RolePartner)+" belongs to a partner", "input", "partnerId")
+	case in.Role != hub.RolePartner:
+	case in.PartnerID == "":
+		problems.Add(hub.InputRequired, "say whose key it is", "input", "partnerId")
+	default:
+		switch _, err := i.keys.Partner(ctx, in.PartnerID); {
+		case errors.Is(err, hub.ErrNotFound):
+			problems.Add(hub.InputNotFound, "there is no such partner", "input", "partnerId")
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
 // check fills in what is not given and says what is wrong with the rest.
-func (in *KeyInput) check(by *hub.Viewer, now time.Time) error {
-	var problems hub.UserErrors
+func (in *KeyInput) check(by *hub.Viewer, now time.Time, problems *hub.UserErrors) {
 	in.Name = problems.CheckName(in.Name, "input", "name")
 	ofRole := in.Role.DefaultScopes()
 	if ofRole == nil {
-		problems.Add(hub.InputInvalid, fmt.Sprintf("a key is for %s or %s", hub.RoleOperator, hub.RoleViewer), "input", "role")
+		problems.Add(hub.InputInvalid, fmt.Sprintf("a key is for %s, %s or %s", hub.RoleOperator, hub.RoleViewer, hub.RolePartner), "input", "role")
 	}
-	in.checkScopes(ofRole, by, &problems)
+	in.checkScopes(ofRole, by, problems)
 	if in.ExpiresAt != nil && !in.ExpiresAt.After(now) {
 		problems.Add(hub.InputInvalid, "this has to lie in the future", "input", "expiresAt")
 	}
-	return problems.OrNil()
 }
 
 func (in *KeyInput) checkScopes(ofRole []hub.Scope, by *hub.Viewer, problems *hub.UserErrors) {
@@ -115,6 +150,9 @@ func (in *KeyInput) checkScopes(ofRole []hub.Scope, by *hub.Viewer, problems *hu
 		case !scope.Valid():
 			problems.Add(hub.InputInvalid, fmt.Sprintf("there is no scope %.40q: give some of %s", scope, strings.Join(hub.ScopeNames(), ", ")), "input", "scopes")
 		case slices.Contains(wanted, scope):
+		case !in.Role.MayHold(scope):
+			problems.Add(hub.InputForbidden, fmt.Sprintf("a key of role %s never holds the scope %s", in.Role, scope), "input", "scopes")
+		case scope == hub.ScopeSchemaRead && by.Role == hub.RoleOperator: // no role holds it, so somebody must be able to begin
 		case !by.Can(scope):
 			beyond = append(beyond, string(scope))
 		}

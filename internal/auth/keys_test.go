@@ -13,6 +13,7 @@ import (
 
 	"github.com/hookgraph/hookgraph/internal/auth"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 // shelf is a store of many keys.
@@ -36,9 +37,18 @@ func (s shelf) RevokeAPIKey(_ context.Context, id string, at time.Time) error {
 
 func (s shelf) APIKey(_ context.Context, id string) (*hub.APIKey, error) { return s[id], nil }
 
-func issuer() (*auth.Issuer, shelf, *clock, *bytes.Buffer) {
-	c, s, log := &clock{}, shelf{}, &bytes.Buffer{}
-	c.Advance(1_000_000 * time.Hour)
+func (s shelf) Partner(_ context.Context, id string) (*hub.Partner, error) {
+	if id != partnerID {
+		return nil, hub.ErrNotFound
+	}
+	return &hub.Partner{ID: id}, nil
+}
+
+// partnerID is that of the only partner.
+const partnerID = "prt_00000000000000000000000001"
+
+func issuer() (*auth.Issuer, shelf, *testkit.Clock, *bytes.Buffer) {
+	c, s, log := testkit.NewClock(time.Unix(3_600_000_000, 0)), shelf{}, &bytes.Buffer{}
 	return auth.NewIssuer(s, c, slog.New(slog.NewTextHandler(log, nil))), s, c, log
 }
 
@@ -102,8 +112,11 @@ func TestAKeyThatMayNotBeIsNotMade(t *testing.T) {
 		"a scope it does not hold":    {admin, viewer(func(in *auth.KeyInput) { in.Scopes = []hub.Scope{hub.ScopeEventsRead, hub.ScopeSourcesWrite} }), "FORBIDDEN input.scopes"},
 		"a role beyond its own":       {admin, auth.KeyInput{Name: "n", Role: hub.RoleOperator}, "FORBIDDEN input.scopes"},
 		"a smaller role beyond it":    {admin, auth.KeyInput{Name: "n", Role: hub.RoleViewer}, "FORBIDDEN input.scopes"},
-		"what no role includes":       {operator(), viewer(func(in *auth.KeyInput) { in.Scopes = []hub.Scope{hub.ScopeSchemaRead} }), "FORBIDDEN input.scopes"},
-		"on behalf of nobody":         {nil, viewer(func(*auth.KeyInput) {}), "FORBIDDEN input.scopes"},
+		"what no role includes":       {admin, viewer(func(in *auth.KeyInput) { in.Scopes = []hub.Scope{hub.ScopeSchemaRead} }), "FORBIDDEN input.scopes"},
+		"of a partner, without it":    {operator(), auth.KeyInput{Name: "n", Role: hub.RolePartner}, "REQUIRED input.partnerId"},
+		"of a partner that is not":    {operator(), auth.KeyInput{Name: "n", Role: hub.RolePartner, PartnerID: "prt_0"}, "NOT_FOUND input.partnerId"},
+		"of a partner, with power":    {operator(), auth.KeyInput{Name: "n", Role: hub.RolePartner, PartnerID: partnerID, Scopes: []hub.Scope{hub.ScopeAdmin}}, "FORBIDDEN input.scopes"},
+		"no partner's, with one":      {operator(), viewer(func(in *auth.KeyInput) { in.PartnerID = partnerID }), "INVALID input.partnerId"},
 		"expired already":             {admin, viewer(func(in *auth.KeyInput) { in.ExpiresAt = &now }), "INVALID input.expiresAt"},
 		"expired since ever":          {admin, viewer(func(in *auth.KeyInput) { in.ExpiresAt = &never }), "INVALID input.expiresAt"},
 		"all of it":                   {admin, auth.KeyInput{Scopes: []hub.Scope{hub.ScopeEventsPublish}, ExpiresAt: &now}, "REQUIRED input.name, INVALID input.role, FORBIDDEN input.scopes, INVALID input.expiresAt"},
@@ -116,6 +129,17 @@ func TestAKeyThatMayNotBeIsNotMade(t *testing.T) {
 		}
 		if strings.Join(got, ", ") != c.want || text != "" {
 			t.Errorf("%s: got %v, %v, want %s", name, got, err, c.want)
+		}
+	}
+	for name, by := range map[string]*hub.Viewer{
+		"nobody":    nil,
+		"a partner": {Role: hub.RolePartner, PartnerID: partnerID, Scopes: hub.Scopes()},
+	} {
+		if _, _, err := i.Create(t.Context(), by, viewer(func(*auth.KeyInput) {})); hub.CodeOf(err) != hub.CodeForbidden {
+			t.Errorf("on behalf of %s: got %v", name, err)
+		}
+		if _, err := i.Revoke(t.Context(), by, "key_0"); hub.CodeOf(err) != hub.CodeForbidden {
+			t.Errorf("revoked on behalf of %s: got %v", name, err)
 		}
 	}
 	if len(kept) > 0 {

@@ -2,11 +2,15 @@ package deliver_test
 
 import (
 	"bytes"
-	"compress/gzip"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +48,29 @@ func serve(t testing.TB, handler http.HandlerFunc) string {
 	})
 	return server.URL
 }
+
+// serveTLS is serve over TLS, with HTTP/2.
+func serveTLS(t testing.TB, handler http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server.URL
+}
+
+// testRoots trusts what serveTLS shows: the one certificate that httptest has.
+var testRoots = sync.OnceValue(func() *x509.CertPool {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	return roots
+})
 
 // listen serves raw connections.
 func listen(t testing.TB, handle func(net.Conn)) string {
@@ -140,7 +167,7 @@ func TestRequest(t *testing.T) {
 		t.Errorf("got %s %s %q", r.method, r.path, r.body)
 	}
 	for name, want := range map[string]string{
-		"Content-Type": "application/json", "User-Agent": "Hookgraph/1.2.3", "Webhook-Id": delivery.ID, "X-Api-Key": "hush",
+		"Content-Type": "application/json", "User-Agent": "Hookgraph/1.2.3", "Webhook-Id": delivery.ID, "X-Api-Key": "hush", "Webhook-Event-Type": "test",
 		"Content-Length": fmt.Sprint(len(body)), "Accept-Encoding": "", "Webhook-Timestamp": fmt.Sprint(attempt.StartedAt.Unix()),
 	} {
 		if got := strings.Join(r.header.Values(name), "|"); got != want {
@@ -225,152 +252,6 @@ func TestRequestVariants(t *testing.T) {
 	})
 }
 
-// bomb is 64 MiB of zeros, packed.
-var bomb = sync.OnceValue(func() []byte {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, _ = w.Write(make([]byte, 64<<20))
-	_ = w.Close()
-	return b.Bytes()
-})
-
-func TestHostileReceivers(t *testing.T) {
-	t.Parallel()
-	const deadline = 500 * time.Millisecond
-	hang := func(r *http.Request) { <-r.Context().Done() }
-	drain := func(r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
-	raw := func(handle func(net.Conn)) func(testing.TB) string {
-		return func(t testing.TB) string { return listen(t, handle) }
-	}
-	readRequest := func(c net.Conn) { _, _ = c.Read(make([]byte, 64<<10)) }
-	handler := func(h http.HandlerFunc) func(testing.TB) string {
-		return func(t testing.TB) string { return serve(t, h) }
-	}
-	_ = bomb() // beforehand: packing it may take longer than the deadline
-
-	cases := []struct {
-		name    string
-		url     func(testing.TB) string
-		outcome hub.AttemptOutcome
-		status  int
-		text    string // part of the error
-		body    string // "" is the small one
-		whole   bool   // it takes until the deadline
-	}{
-		{"slow headers", handler(func(_ http.ResponseWriter, r *http.Request) { drain(r); hang(r) }), hub.AttemptTimedOut, 0, "no answer came within 500ms", "", true},
-		{"headers that drip", raw(func(c net.Conn) {
-			readRequest(c)
-			for _, b := range []byte("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<10)) {
-				if _, err := c.Write([]byte{b}); err != nil {
-					return
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		}), hub.AttemptTimedOut, 0, "no answer came", "", true},
-		{"a slow body after 200", handler(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, "so far")
-			_ = http.NewResponseController(w).Flush()
-			hang(r)
-		}), hub.AttemptSucceeded, 200, "", "", true},
-		{"a slow body after 500", handler(func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(500)
-			_ = http.NewResponseController(w).Flush()
-			hang(r)
-		}), hub.AttemptRefused, 500, "answered 500 Internal Server Error", "", true},
-		{"an endless body", handler(func(w http.ResponseWriter, r *http.Request) {
-			for r.Context().Err() == nil {
-				if _, err := w.Write(make([]byte, 32<<10)); err != nil {
-					return
-				}
-			}
-		}), hub.AttemptSucceeded, 200, "", "", false},
-		{"a gzip bomb", handler(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Encoding", "gzip")
-			_, _ = w.Write(bomb())
-		}), hub.AttemptSucceeded, 200, "", "", false},
-		{"a reset", raw(func(c net.Conn) {
-			readRequest(c)
-			_ = c.(*net.TCPConn).SetLinger(0)
-		}), hub.AttemptConnectionFailed, 0, "reset", "", false},
-		{"a connection closed without an answer", raw(readRequest), hub.AttemptConnectionFailed, 0, "closed before an answer", "", false},
-		{"headers cut off", raw(func(c net.Conn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5")
-		}), hub.AttemptConnectionFailed, 0, "closed before an answer", "", false},
-		{"a body cut off after 200", raw(func(c net.Conn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
-		}), hub.AttemptSucceeded, 200, "", "", false},
-		{"garbage", raw(func(c net.Conn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "220 smtp.example.com ESMTP\r\n\r\n")
-		}), hub.AttemptConnectionFailed, 0, "not valid HTTP", "", false},
-		{"contradicting lengths", raw(func(c net.Conn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
-		}), hub.AttemptConnectionFailed, 0, "not valid HTTP", "", false},
-		{"endless interim answers", raw(func(c net.Conn) {
-			readRequest(c)
-			for {
-				if _, err := io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"); err != nil {
-					return
-				}
-			}
-		}), hub.AttemptConnectionFailed, 0, "", "", false},
-		{"a redirect to a metadata address", handler(func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://169.254.169.254/latest", http.StatusFound)
-		}), hub.AttemptRefused, 302, "redirects are not followed", "", false},
-		{"a redirect to itself", handler(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/" {
-				t.Error("the redirect was followed")
-			}
-			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
-		}), hub.AttemptRefused, 307, "redirects are not followed", "", false},
-		{"headers beyond 64 KiB", handler(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Big", strings.Repeat("x", 128<<10))
-		}), hub.AttemptConnectionFailed, 0, "headers are larger", "", false},
-		{"a request that is never read", unaccepted, hub.AttemptTimedOut, 0, "no answer came", strings.Repeat("x", 8<<20), true},
-		{"an answer before the request was read", handler(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(http.StatusRequestEntityTooLarge)
-		}), hub.AttemptRefused, 413, "answered 413", strings.Repeat("x", 200<<10), false},
-		{"an unknown status", handler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(799) }), hub.AttemptRefused, 799, "answered 799", "", false},
-		{"a protocol switch", raw(func(c net.Conn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
-			readRequest(c)
-		}), hub.AttemptRefused, 101, "answered 101", "", false},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			e := newEndpoint("end_1", c.url(t)+"/", func(e *hub.Endpoint) { e.Timeout = deadline })
-			body := c.body
-			if body == "" {
-				body = `{"id":1}`
-			}
-			attempt, delivery := deliverOne(t, e, loopback(t), body)
-			if attempt.Outcome != c.outcome || attempt.StatusCode != c.status || !strings.Contains(attempt.Error, c.text) {
-				t.Errorf("got %s %d %q", attempt.Outcome, attempt.StatusCode, attempt.Error)
-			}
-			if (attempt.Error == "") != (c.outcome == hub.AttemptSucceeded) {
-				t.Errorf("error %q", attempt.Error)
-			}
-			if strings.Contains(attempt.Error, "127.0.0.1") {
-				t.Errorf("the error names an address: %q", attempt.Error)
-			}
-			if len(attempt.ResponseBody) > hub.MaxResponseBodyKept {
-				t.Errorf("%d bytes were kept", len(attempt.ResponseBody))
-			}
-			if c.whole && attempt.Duration < deadline {
-				t.Errorf("gave up after %v", attempt.Duration)
-			}
-			if want := hub.DeliveryPending; c.outcome != hub.AttemptSucceeded && (delivery.Status != want || delivery.SchedulePosition != 1) {
-				t.Errorf("delivery %+v", delivery)
-			}
-		})
-	}
-}
-
 func TestKeptBody(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -380,6 +261,35 @@ func TestKeptBody(t *testing.T) {
 	if !bytes.Equal(attempt.ResponseBody, bytes.Repeat([]byte("ab"), hub.MaxResponseBodyKept/2)) {
 		t.Errorf("kept %d bytes", len(attempt.ResponseBody))
 	}
+}
+
+// serveExpired serves with a certificate whose time is over, signed by itself.
+func serveExpired(t testing.TB) (string, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(certificate)
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL, roots
 }
 
 func TestTLS(t *testing.T) {
@@ -393,6 +303,24 @@ func TestTLS(t *testing.T) {
 	roots.AddCert(server.Certificate())
 	plain := serve(t, func(http.ResponseWriter, *http.Request) {})
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	old := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	old.Config.ErrorLog = server.Config.ErrorLog
+	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // what is refused
+	old.StartTLS()
+	t.Cleanup(old.Close)
+	expired, expiredRoots := serveExpired(t)
+	demanding := func(version uint16) (string, *x509.CertPool) {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+		server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert}
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		roots := x509.NewCertPool()
+		roots.AddCert(server.Certificate())
+		return server.URL, roots
+	}
+	demanding12, roots12 := demanding(tls.VersionTLS12)
+	demanding13, roots13 := demanding(tls.VersionTLS13)
 
 	cases := []struct {
 		name, url string
@@ -408,6 +336,10 @@ func TestTLS(t *testing.T) {
 			_, _ = c.Read(make([]byte, 1<<10))
 			_, _ = c.Write(bytes.Repeat([]byte{0x16, 3, 3, 0, 1, 0xff}, 10))
 		}), "http:", "https:", 1), roots, hub.AttemptTLSFailed, "secure connection"},
+		{"TLS 1.1 at the most", old.URL, roots, hub.AttemptTLSFailed, "secure connection"},
+		{"a certificate that has expired", expired, expiredRoots, hub.AttemptTLSFailed, "expired"},
+		{"a client certificate is wanted", demanding13, roots13, hub.AttemptTLSFailed, "wants to be shown a client certificate"},
+		{"a client certificate is wanted in TLS 1.2", demanding12, roots12, hub.AttemptTLSFailed, "perhaps a client certificate"},
 		{"plain HTTP to a TLS port", strings.Replace(server.URL, "https:", "http:", 1), roots, hub.AttemptRefused, "400"},
 	}
 	for _, c := range cases {

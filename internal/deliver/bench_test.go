@@ -14,17 +14,31 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
+// alone is what a node knows that is the only one.
+var alone = &hub.Peers{}
+
 // nullStore keeps nothing: it stands for a database that takes no time.
 type nullStore struct {
 	configuration *hub.Configuration
 	settled       chan struct{}
 }
 
-func (s *nullStore) Configuration() *hub.Configuration                      { return s.configuration }
-func (s *nullStore) Health(string) *hub.EndpointHealth                      { return nil }
-func (s *nullStore) Claim(context.Context, []hub.Want) ([]hub.Lease, error) { return nil, nil }
-func (s *nullStore) NextDue(context.Context) (map[string]time.Time, error)  { return nil, nil }
-func (s *nullStore) Settle(hub.Settlement)                                  { s.settled <- struct{}{} }
+func (s *nullStore) Configuration() *hub.Configuration                              { return s.configuration }
+func (s *nullStore) Peers() *hub.Peers                                              { return alone }
+func (s *nullStore) Health(string) *hub.EndpointHealth                              { return nil }
+func (s *nullStore) Claim(context.Context, []hub.Want) ([]hub.Lease, error)         { return nil, nil }
+func (s *nullStore) NextDue(context.Context) (map[string]time.Time, error)          { return nil, nil }
+func (s *nullStore) Leased(context.Context, []string) (map[string]hub.Lease, error) { return nil, nil }
+
+func (s *nullStore) Stale(context.Context, *hub.Delivery, *hub.Event) (string, bool, error) {
+	return "", false, nil
+}
+func (s *nullStore) KeepBody(context.Context, hub.Lease, hub.Body) error { return nil }
+func (s *nullStore) RecordAttempt(context.Context, *hub.Attempt) error   { return nil }
+func (s *nullStore) UpdateEndpoint(context.Context, string, func(*hub.Endpoint) error) (*hub.Endpoint, error) {
+	return nil, hub.ErrNotFound
+}
+func (s *nullStore) Settle(hub.Settlement) { s.settled <- struct{}{} }
 
 const benchConcurrency = 64
 
@@ -67,7 +81,7 @@ func BenchmarkDeliver(b *testing.B) {
 		store := &nullStore{
 			configuration: hub.NewConfiguration(0, nil, []*hub.Endpoint{e}, nil), settled: make(chan struct{}, 4*benchConcurrency),
 		}
-		d, err := deliver.New(deliver.Config{Store: store, Transport: loopback(b), Sign: sign, Logger: logger})
+		d, err := deliver.New(deliver.Config{Store: store, Shaper: &shaper{}, Transport: loopback(b), Sign: sign, Logger: logger})
 		if err != nil {
 			b.Fatal(err)
 		}

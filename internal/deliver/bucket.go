@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -16,10 +17,11 @@ type bucket struct {
 	spare   int           // tokens taken for attempts that were not made
 }
 
-// configure takes over an endpoint's setting, which may have changed.
+// configure takes over this node's share of an endpoint's limit, which may have changed; nil:
+// unlimited. Where it has become larger, the bucket fills up by and by.
 func (b *bucket) configure(limit *hub.RateLimit, now time.Time) {
 	switch {
-	case limit == nil || limit.Limit <= 0 || limit.Period <= 0:
+	case limit == nil:
 		*b = bucket{}
 	case b.limiter == nil:
 		*b = bucket{of: *limit, limiter: rate.NewLimiter(perSecond(*limit), limit.Limit)}
@@ -39,8 +41,9 @@ func (b *bucket) take(now time.Time) bool {
 	if b.limiter == nil {
 		return true
 	}
-	// Meanwhile the bucket has filled up, and what is beyond its brim is lost.
-	b.spare = min(b.spare, max(b.limiter.Burst()-int(b.limiter.TokensAt(now)), 0))
+	// Meanwhile the bucket has filled up, and what is beyond its brim is lost, a part of a
+	// token with the rest.
+	b.spare = min(b.spare, max(b.limiter.Burst()-int(math.Ceil(b.limiter.TokensAt(now))), 0))
 	if b.spare > 0 {
 		b.spare--
 		return true
@@ -53,6 +56,14 @@ func (b *bucket) put() {
 	if b.limiter != nil {
 		b.spare++
 	}
+}
+
+// most is how many tokens come in a time.
+func (b *bucket) most(d time.Duration) int {
+	if b.limiter == nil {
+		return math.MaxInt
+	}
+	return int(float64(b.limiter.Limit()) * d.Seconds())
 }
 
 // opens returns when there will be a token, now at the latest if there is one.

@@ -6,13 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hookgraph/hookgraph/internal/broker"
+	"github.com/hookgraph/hookgraph/internal/credential"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/outbound"
 )
 
 // DefaultMaxInFlight bounds the attempts in flight to all endpoints together,
@@ -26,6 +31,9 @@ const stopGrace = 10 * time.Second
 type Store interface {
 	// Configuration returns the latest snapshot, without a query.
 	Configuration() *hub.Configuration
+	// Peers returns the nodes of the hub, without a query; nil while this one cannot say
+	// that it is there, which is when it must begin nothing.
+	Peers() *hub.Peers
 	// Health returns what is stored of an endpoint, nil if nothing is.
 	Health(endpointID string) *hub.EndpointHealth
 	// Claim leases due deliveries, at most as many of each endpoint as wanted,
@@ -33,17 +41,41 @@ type Store interface {
 	Claim(ctx context.Context, wants []hub.Want) ([]hub.Lease, error)
 	// NextDue returns when the first waiting delivery of each endpoint is due.
 	NextDue(ctx context.Context) (map[string]time.Time, error)
+	// Stale tells whether something newer was delivered under the ordering key of a
+	// delivery whose subscription skips what is stale, and what.
+	Stale(ctx context.Context, delivery *hub.Delivery, event *hub.Event) (reason string, stale bool, err error)
+	// KeepBody stores the body that was made for a leased delivery, and returns once
+	// every later lease of it is sure to carry these bytes.
+	KeepBody(ctx context.Context, lease hub.Lease, body hub.Body) error
+	// RecordAttempt stores an attempt that is of no delivery.
+	RecordAttempt(ctx context.Context, attempt *hub.Attempt) error
+	// UpdateEndpoint changes an endpoint as edit does.
+	UpdateEndpoint(ctx context.Context, id string, edit func(*hub.Endpoint) error) (*hub.Endpoint, error)
+	// Leased returns those of the deliveries that are leased now, without their payloads.
+	Leased(ctx context.Context, deliveryIDs []string) (map[string]hub.Lease, error)
 	// Settle stores a result. It may block while too many wait to be stored.
 	Settle(hub.Settlement)
 }
 
-// Config is what a dispatcher is made of. Store, Transport, Sign and Logger are
+// Shaper makes the bodies of deliveries whose subscription has a transform, with the
+// rights of the partner who owns the endpoint, or of the operator for "". An error of
+// hub.CodeUnavailable says that it may work later; every other one says in words for
+// people why this event cannot be shaped.
+type Shaper interface {
+	Shape(ctx context.Context, partnerID string, transform *hub.Transform, event *hub.Event) (hub.Body, error)
+}
+
+// Config is what a dispatcher is made of. Store, Shaper, Transport, Sign and Logger are
 // required.
 type Config struct {
 	Store     Store
+	Shaper    Shaper
 	Transport http.RoundTripper // dials through the outbound guard; follows no redirects
-	Sign      SignFunc
-	Logger    *slog.Logger
+	// Guard is dialled through where an endpoint needs connections of its own, with a
+	// client certificate. nil permits public addresses alone.
+	Guard  *outbound.Guard
+	Sign   SignFunc
+	Logger *slog.Logger
 
 	Clock       hub.Clock
 	Version     string // of the hub, for the User-Agent
@@ -62,6 +94,9 @@ type Dispatcher struct {
 	logger    *slog.Logger
 	userAgent string
 	sender    *sender
+	book      *credential.Book
+	brokers   *broker.Book
+	prober    prober
 	slots     *slots
 	agenda    *agenda
 	returns   *returns
@@ -93,20 +128,27 @@ type Dispatcher struct {
 
 // New makes a dispatcher. Nothing happens before Start.
 func New(c Config) (*Dispatcher, error) {
-	if c.Store == nil || c.Transport == nil || c.Sign == nil || c.Logger == nil {
-		return nil, errors.New("a dispatcher needs a store, a transport, a way to sign and a logger")
+	if c.Store == nil || c.Shaper == nil || c.Transport == nil || c.Sign == nil || c.Logger == nil {
+		return nil, errors.New("a dispatcher needs a store, a shaper, a transport, a way to sign and a logger")
 	}
 	if c.Clock == nil {
 		c.Clock = hub.SystemClock{}
+	}
+	if c.Guard == nil {
+		c.Guard = outbound.NewGuard()
 	}
 	if c.Random == nil {
 		c.Random = rand.Float64
 	}
 	logger := c.Logger.With(slog.String("component", "deliver"))
+	brokers := broker.NewBook(c.Guard.Dialer(brokerDial))
 	d := &Dispatcher{
 		config: c, clock: c.Clock, logger: logger,
 		userAgent: "Hookgraph/" + cmp.Or(c.Version, "dev"),
-		sender:    newSender(c.Transport, c.Sign, c.Clock, logger),
+		sender:    newSender(c.Sign, brokers, c.Clock, logger),
+		book:      credential.NewBook(c.Transport, c.Guard, c.Clock),
+		brokers:   brokers,
+		prober:    newProber(),
 		agenda:    newAgenda(),
 		returns:   newReturns(),
 		wake:      make(chan struct{}, 1),
@@ -146,24 +188,25 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 }
 
 func (d *Dispatcher) stop(ctx context.Context) error {
+	defer d.book.Close()
+	defer d.brokers.Close()
 	d.mu.Lock()
 	d.closed = true
 	started := d.started
-	lanes := make([]*lane, 0, len(d.lanes))
-	for _, l := range d.lanes {
-		lanes = append(lanes, l)
-	}
 	d.mu.Unlock()
 	if !started {
 		return nil
 	}
 	// Once a lane is closed nothing begins in it, so afterwards the number of
 	// workers can only fall.
-	for _, l := range lanes {
+	for _, l := range d.all() {
 		l.mu.Lock()
 		l.closed = true
 		l.returnQueue(l.queue.len())
 		l.mu.Unlock()
+		for _, c := range l.consumersNow() {
+			c.end(ErrDraining)
+		}
 	}
 	close(d.quit)
 	drained := make(chan struct{})
@@ -212,6 +255,29 @@ func (d *Dispatcher) drain(ctx context.Context, drained <-chan struct{}) error {
 // changed endpoint, a delivery to be retried. It may be called at any time and as
 // often as one likes, and does not block.
 func (d *Dispatcher) Wake() { ring(d.wake) }
+
+// Due says that a delivery of an endpoint is due, which nobody was handed. Like Wake, it
+// does not block.
+func (d *Dispatcher) Due(endpointID string) {
+	if l := d.lane(endpointID); l != nil {
+		d.agenda.at(l, d.clock.Now())
+	}
+}
+
+// Within reports whether no more is under way to any endpoint than this node's share of
+// what it permits to all.
+func (d *Dispatcher) Within() bool {
+	now := d.clock.Now()
+	for _, l := range d.all() {
+		l.mu.Lock()
+		within := l.within(now)
+		l.mu.Unlock()
+		if !within {
+			return false
+		}
+	}
+	return true
+}
 
 // InFlight returns how many attempts are under way.
 func (d *Dispatcher) InFlight() int { return int(d.inFlight.Load()) }
@@ -272,6 +338,13 @@ func (d *Dispatcher) accept(l *lane, lease hub.Lease) {
 		d.start(j)
 	}
 	l.mu.Unlock()
+}
+
+// all returns the lanes there are.
+func (d *Dispatcher) all() []*lane {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return slices.Collect(maps.Values(d.lanes))
 }
 
 // lane returns the lane of an endpoint, nil if the endpoint is not known or

@@ -118,7 +118,7 @@ func TestConcurrencyStaysWithinItsLimits(t *testing.T) {
 			}
 			return s.RoundTrip(r)
 		})
-		d, err := deliver.New(deliver.Config{Store: store, Transport: transport, Sign: sign, Logger: quiet, MaxInFlight: total})
+		d, err := deliver.New(deliver.Config{Store: store, Shaper: &shaper{}, Transport: transport, Sign: sign, Logger: quiet, MaxInFlight: total})
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -428,7 +428,7 @@ func TestStop(t *testing.T) {
 	})
 	t.Run("may come before the start, and twice", func(t *testing.T) {
 		t.Parallel()
-		d, err := deliver.New(deliver.Config{Store: newFakeStore(), Transport: newSink(), Sign: sign, Logger: quiet})
+		d, err := deliver.New(deliver.Config{Store: newFakeStore(), Shaper: &shaper{}, Transport: newSink(), Sign: sign, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -456,7 +456,7 @@ func TestStop(t *testing.T) {
 			}
 		})
 		for round := 0; store.count("end_1", hub.DeliveryDelivered) < total; round++ {
-			d, err := deliver.New(deliver.Config{Store: store, Transport: newSink(), Sign: sign, Logger: quiet})
+			d, err := deliver.New(deliver.Config{Store: store, Shaper: &shaper{}, Transport: newSink(), Sign: sign, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}

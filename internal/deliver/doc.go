@@ -15,8 +15,14 @@
 // have room, woken by freed slots, by due times, by Wake, and every second in any
 // case, so a wake-up that is lost costs latency and nothing else.
 //
+// Where a hub has several nodes, a lane works with this node's share of its endpoint's
+// limits. A lane without any takes nothing: it is for another node to claim.
+//
 // A lane with quick answers may hold a few more leases than slots, a twentieth
 // of a second's work, so that its slots need not wait for the database.
+//
+// The body of a delivery whose subscription has a transform is made by a Shaper before
+// the first attempt and stored before it is sent.
 //
 // Locks are taken in this order: lane.settling, lane.mu, slots.mu, then one of
 // Dispatcher.mu, agenda.mu and returns.mu.

@@ -31,6 +31,7 @@ const patience = 30 * time.Second
 type row struct {
 	delivery hub.Delivery
 	event    *hub.Event
+	body     *hub.Body
 	due      time.Time
 	token    string
 }
@@ -45,6 +46,7 @@ type fakeStore struct {
 	mu            sync.Mutex
 	changed       *sync.Cond
 	configuration *hub.Configuration
+	peers         *hub.Peers
 	health        map[string]*hub.EndpointHealth
 	rows          map[string]*row
 	order         []string // IDs of deliveries as they were made
@@ -52,13 +54,18 @@ type fakeStore struct {
 	returned      int // leases given back unused
 	claims        int
 	claimErr      error
+	keepErr       error
+	partnerID     string         // of the deliveries that are published
+	transform     *hub.Transform // of all subscriptions
+	mark          string         // of the deliveries that are published
+	stale         string         // why all of them are stale; "": none is
 	tokens        int
 }
 
 func newFakeStore(endpoints ...*hub.Endpoint) *fakeStore {
 	s := &fakeStore{
 		clock: hub.SystemClock{}, health: map[string]*hub.EndpointHealth{},
-		rows: map[string]*row{}, attempts: map[string][]*hub.Attempt{},
+		rows: map[string]*row{}, attempts: map[string][]*hub.Attempt{}, peers: &hub.Peers{},
 	}
 	s.changed = sync.NewCond(&s.mu)
 	s.configure(endpoints...)
@@ -69,7 +76,7 @@ func newFakeStore(endpoints ...*hub.Endpoint) *fakeStore {
 func (s *fakeStore) configure(endpoints ...*hub.Endpoint) {
 	var subscriptions []*hub.Subscription
 	for _, e := range endpoints {
-		subscriptions = append(subscriptions, &hub.Subscription{ID: "sub_" + e.ID, EndpointID: e.ID, State: hub.SubscriptionActive})
+		subscriptions = append(subscriptions, &hub.Subscription{ID: "sub_" + e.ID, EndpointID: e.ID, State: hub.SubscriptionActive, Transform: s.transform})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,6 +89,19 @@ func (s *fakeStore) Configuration() *hub.Configuration {
 	return s.configuration
 }
 
+func (s *fakeStore) Peers() *hub.Peers {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peers
+}
+
+// meet tells which nodes there are.
+func (s *fakeStore) meet(peers *hub.Peers) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers = peers
+}
+
 func (s *fakeStore) Health(id string) *hub.EndpointHealth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +111,7 @@ func (s *fakeStore) Health(id string) *hub.EndpointHealth {
 func (s *fakeStore) lease(r *row, until time.Time) hub.Lease {
 	s.tokens++
 	r.token, r.due = fmt.Sprint("token_", s.tokens), until
-	return hub.Lease{Delivery: r.delivery, Event: r.event, Token: r.token, ExpiresAt: until}
+	return hub.Lease{Delivery: r.delivery, Event: r.event, Body: r.body, Token: r.token, ExpiresAt: until}
 }
 
 func (s *fakeStore) Claim(_ context.Context, wants []hub.Want) ([]hub.Lease, error) {
@@ -140,6 +160,46 @@ func (s *fakeStore) NextDue(context.Context) (map[string]time.Time, error) {
 	return out, nil
 }
 
+func (s *fakeStore) Leased(_ context.Context, ids []string) (map[string]hub.Lease, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]hub.Lease{}
+	for _, id := range ids {
+		if r := s.rows[id]; r != nil && r.token != "" {
+			out[id] = hub.Lease{Delivery: r.delivery, Event: r.event, Token: r.token, ExpiresAt: r.due}
+		}
+	}
+	return out, nil
+}
+
+// Stale says of every delivery what skip was given.
+func (s *fakeStore) Stale(context.Context, *hub.Delivery, *hub.Event) (string, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stale, s.stale != "", nil
+}
+
+// skip has every delivery be stale from now on.
+func (s *fakeStore) skip(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stale = reason
+}
+
+func (s *fakeStore) KeepBody(_ context.Context, lease hub.Lease, body hub.Body) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keepErr != nil {
+		return s.keepErr
+	}
+	r := s.rows[lease.Delivery.ID]
+	if r == nil || r.token != lease.Token {
+		return hub.NewError(hub.CodeConflict, "the lease is void")
+	}
+	r.delivery.BodyForm, r.body = hub.BodyShaped, &body
+	return nil
+}
+
 func (s *fakeStore) Settle(st hub.Settlement) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,8 +220,15 @@ func (s *fakeStore) Settle(st hub.Settlement) {
 		endpoints[e.ID] = &e
 		s.configuration = hub.NewConfiguration(0, nil, slices.Collect(maps.Values(endpoints)), s.configuration.Ordered)
 	}
+	applied := false
 	if r := s.rows[id]; r != nil && r.token == st.LeaseToken {
+		applied = true
+		form := r.delivery.BodyForm
 		r.delivery, r.due, r.token = st.Delivery, st.Delivery.NextAttemptAt, ""
+		r.delivery.BodyForm = form
+	}
+	if st.Stored != nil {
+		st.Stored(applied, nil)
 	}
 }
 
@@ -187,8 +254,11 @@ func (s *fakeStore) publishVia(taker *deliver.Dispatcher, endpointID string, bod
 		}
 		r := &row{event: ev, due: now, delivery: hub.Delivery{
 			ID: hub.NewID(hub.DeliveryPrefix, now), EventID: ev.ID, EndpointID: endpointID, SubscriptionID: "sub_" + endpointID,
-			Status: hub.DeliveryPending, CreatedAt: now, NextAttemptAt: now,
+			Status: hub.DeliveryPending, CreatedAt: now, NextAttemptAt: now, PartnerID: s.partnerID, Mark: s.mark,
 		}}
+		if s.transform != nil {
+			r.delivery.BodyForm = hub.BodyUnshaped
+		}
 		s.rows[r.delivery.ID] = r
 		s.order = append(s.order, r.delivery.ID)
 		ids = append(ids, r.delivery.ID)
@@ -201,6 +271,32 @@ func (s *fakeStore) publishVia(taker *deliver.Dispatcher, endpointID string, bod
 		taker.Take(l)
 	}
 	return ids
+}
+
+func (s *fakeStore) RecordAttempt(_ context.Context, a *hub.Attempt) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.changed.Broadcast()
+	s.attempts[a.EndpointID] = append(s.attempts[a.EndpointID], a)
+	return nil
+}
+
+func (s *fakeStore) UpdateEndpoint(_ context.Context, id string, edit func(*hub.Endpoint) error) (*hub.Endpoint, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.changed.Broadcast()
+	endpoints := maps.Clone(s.configuration.Endpoints)
+	if endpoints[id] == nil {
+		return nil, hub.ErrNotFound
+	}
+	e := *endpoints[id]
+	if err := edit(&e); err != nil {
+		return nil, err
+	}
+	e.UpdatedAt = s.clock.Now()
+	endpoints[id] = &e
+	s.configuration = hub.NewConfiguration(0, nil, slices.Collect(maps.Values(endpoints)), s.configuration.Ordered)
+	return &e, nil
 }
 
 func (s *fakeStore) delivery(id string) hub.Delivery {
@@ -301,7 +397,7 @@ func newEndpoint(id, url string, change ...func(*hub.Endpoint)) *hub.Endpoint {
 func newDispatcher(t testing.TB, s *fakeStore, transport http.RoundTripper, change ...func(*deliver.Config)) *deliver.Dispatcher {
 	t.Helper()
 	config := deliver.Config{
-		Store: s, Transport: transport, Sign: sign, Logger: quiet, Version: "1.2.3",
+		Store: s, Shaper: &shaper{}, Transport: transport, Sign: sign, Logger: quiet, Version: "1.2.3",
 		Random: func() float64 { return 0.5 },
 	}
 	for _, c := range change {
@@ -336,4 +432,25 @@ func answer(status int, pairs ...string) *http.Response {
 		h.Set(pairs[i], pairs[i+1])
 	}
 	return &http.Response{StatusCode: status, Header: h, Body: http.NoBody}
+}
+
+// shaper makes the body {"shaped":n} at its nth call, unless it is to fail.
+type shaper struct {
+	mu    sync.Mutex
+	calls int
+	owner string // with whose rights the newest was made
+	fail  func(call int) error
+}
+
+func (s *shaper) Shape(_ context.Context, partnerID string, _ *hub.Transform, _ *hub.Event) (hub.Body, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	s.owner = partnerID
+	if s.fail != nil {
+		if err := s.fail(s.calls); err != nil {
+			return hub.Body{}, err
+		}
+	}
+	return hub.Body{ContentType: "application/json", Bytes: fmt.Appendf(nil, `{"shaped":%d}`, s.calls)}, nil
 }

@@ -20,6 +20,10 @@ const (
 	stallAfter     = 500 * time.Millisecond
 )
 
+// tokenRetry is how soon a queue is looked at again that waits for tokens. Those that
+// come in between are used together: few, so that a fast lane does not come in bursts.
+const tokenRetry = 2 * time.Millisecond
+
 // refusalEcho is how long after a lane turned a fresh delivery away the database
 // is asked for it again, unless as many have been claimed: it was turned away
 // before its commit, so a claim made in between does not see it.
@@ -48,12 +52,18 @@ type lane struct {
 	mu            sync.Mutex
 	closed        bool               // the dispatcher stops: nothing begins any more
 	configuration *hub.Configuration // the snapshot that endpoint is from
+	peers         *hub.Peers         // the nodes that share is of
 	endpoint      *hub.Endpoint      // nil once it is deleted
+	share         policy.Share       // this node's, of what the endpoint permits
 	template      *template
 	state         policy.State
 	rate          bucket
 	stopped       time.Time // disabled by a verdict that the snapshot does not show yet, until then at most
 	stoppedAs     time.Time // the endpoint's UpdatedAt when it was
+
+	pulled    bool // consumers pull: a slot is an unsettled delivery, and costs none of the dispatcher's
+	consumers []*Consumer
+	handed    map[string]*handed // unsettled, by the delivery
 
 	slots    hold // granted and running; each has a token, too
 	granted  int  // of these, reserved for a lease that has not come yet
@@ -76,19 +86,24 @@ type lane struct {
 
 // job is a lease that has got its slot.
 type job struct {
-	lane     *lane
-	lease    hub.Lease
-	template *template
+	lane      *lane
+	lease     hub.Lease
+	template  *template
+	transform *hub.Transform // that failed
 }
 
-// refresh takes over the latest configuration.
+// refresh takes over the latest configuration, and which nodes there are.
 func (l *lane) refresh(now time.Time) {
-	current := l.d.config.Store.Configuration()
-	if current == l.configuration || current == nil {
+	current, peers := l.d.config.Store.Configuration(), l.d.config.Store.Peers()
+	if current == nil || current == l.configuration && peers == l.peers {
 		return
 	}
-	l.configuration = current
 	e := current.Endpoints[l.id]
+	if e != nil && (e != l.endpoint || peers != l.peers) {
+		l.share = policy.ShareOf(e, peers)
+		l.rate.configure(l.share.Rate(e), now)
+	}
+	l.configuration, l.peers = current, peers
 	if e == l.endpoint {
 		return
 	}
@@ -96,8 +111,8 @@ func (l *lane) refresh(now time.Time) {
 	if e == nil {
 		return
 	}
-	l.template = newTemplate(e, l.d.userAgent)
-	l.rate.configure(e.RateLimit, now)
+	l.pulled = e.Kind == hub.EndpointStream
+	l.template = newTemplate(e, l.d.userAgent, l.d.book)
 	if e.State != hub.EndpointActive || !e.UpdatedAt.Equal(l.stoppedAs) {
 		l.stopped = time.Time{} // the configuration has caught up
 	}
@@ -108,27 +123,43 @@ func (l *lane) refresh(now time.Time) {
 func (l *lane) gate(now time.Time) (limit int, opens time.Time) {
 	l.refresh(now)
 	switch {
-	case l.closed || l.endpoint == nil || l.endpoint.Kind != hub.EndpointHTTP:
+	case l.closed || l.endpoint == nil:
 		return 0, time.Time{}
 	case l.stopped.After(now):
 		return 0, l.stopped
 	}
-	return l.state.Gate(l.endpoint, now)
+	limit, opens = l.state.Gate(l.endpoint, l.share, now)
+	if l.pulled && limit > 0 {
+		limit = l.wanted()
+	}
+	return limit, opens
+}
+
+// within reports whether no more is under way than this node's share.
+func (l *lane) within(now time.Time) bool {
+	l.refresh(now)
+	return l.endpoint == nil || l.pulled || l.slots.n <= l.share.Slots(l.endpoint)
 }
 
 // depth returns how many leases may wait for a slot.
 func (l *lane) depth(limit int, now time.Time) int {
-	if l.latency == 0 || l.rate.limiter != nil || l.state.Health.Breaker != hub.BreakerClosed {
+	if l.pulled || l.latency == 0 || l.state.Health.Breaker != hub.BreakerClosed {
 		return 0
 	}
 	if l.d.slots.crowded() || l.slots.n > 0 && now.Sub(later(l.busySince, l.finishedAt)) > stallAfter {
 		return 0
 	}
-	n := min(maxQueued, int(time.Duration(limit)*lookahead/l.latency))
+	n := min(maxQueued, int(time.Duration(limit)*lookahead/l.latency), l.rate.most(lookahead))
 	if l.bodyBytes > 0 {
 		n = min(n, maxQueuedBytes/l.bodyBytes)
 	}
 	return n
+}
+
+// stocked reports whether a lane with a rate has enough leases in its queue until half
+// of them are used up. Without that, each token would be worth a claim of its own.
+func (l *lane) stocked(depth int) bool {
+	return l.rate.limiter != nil && 2*(l.promised+l.queue.len()) > depth
 }
 
 // held is how many leases the lane has or has room promised for.
@@ -152,7 +183,10 @@ func (l *lane) takeSlot(now time.Time, limit int) bool {
 	if l.slots.n >= limit || !l.rate.take(now) {
 		return false
 	}
-	if !l.d.slots.take(l) {
+	switch {
+	case l.pulled:
+		l.slots.n++
+	case !l.d.slots.take(l):
 		l.rate.put()
 		return false
 	}
@@ -164,7 +198,11 @@ func (l *lane) takeSlot(now time.Time, limit int) bool {
 
 // freeSlot gives a slot back; its token too where it was not used.
 func (l *lane) freeSlot(used bool) {
-	l.d.slots.release(l)
+	if l.pulled {
+		l.slots.n--
+	} else {
+		l.d.slots.release(l)
+	}
 	if !used {
 		l.rate.put()
 	}
@@ -213,6 +251,10 @@ func (l *lane) room(now time.Time, most int) int {
 		return 0
 	}
 	depth := l.depth(limit, now)
+	if l.stocked(depth) {
+		l.backlog = true
+		return 0
+	}
 	n := 0
 	for n < most && l.admit(now, limit, depth) {
 		n++
@@ -275,6 +317,10 @@ func (l *lane) next(now time.Time) (job, bool) {
 		l.freeSlot(false)
 		l.d.returns.add(q.lease)
 	}
+	if l.queue.len() > 0 && l.slots.n < limit {
+		// As in room: tokens or everybody's slots are short.
+		l.d.agenda.at(l, later(l.rate.opens(now), now.Add(tokenRetry)))
+	}
 	return job{}, false
 }
 
@@ -303,7 +349,7 @@ func (l *lane) finished(now time.Time) (job, bool) {
 	if l.backlog && !l.closed {
 		// With a queue, half of it is claimed at a time.
 		limit, _ := l.gate(now)
-		if depth := l.depth(limit, now); limit > 0 && (depth == 0 || 2*l.held() <= limit+depth) {
+		if depth := l.depth(limit, now); limit > 0 && (depth == 0 || 2*l.held() <= limit+depth) && !l.stocked(depth) {
 			l.d.agenda.at(l, now)
 		}
 	}

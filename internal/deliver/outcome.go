@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hookgraph/hookgraph/internal/credential"
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/outbound"
 )
@@ -61,6 +62,36 @@ func failed(base, ctx context.Context, err error, timeout time.Duration) (hub.At
 	return hub.AttemptConnectionFailed, connectionFailure(err)
 }
 
+// unauthorized classifies an attempt that had no credential to be made with.
+func unauthorized(base, ctx context.Context, err error, timeout time.Duration) (hub.AttemptOutcome, string) {
+	var of *credential.Error
+	switch {
+	case base.Err() != nil:
+		return failed(base, ctx, err, timeout)
+	case !errors.As(err, &of):
+		return hub.AttemptConnectionFailed, "the endpoint's credential cannot be used"
+	case of.Blocked:
+		return hub.AttemptAddressBlocked, of.Message
+	case of.Timeout:
+		return hub.AttemptTimedOut, of.Message
+	}
+	return hub.AttemptConnectionFailed, of.Message
+}
+
+// aboutOurs are what an endpoint can say about the certificate that it was shown or was
+// not, by the names of its alerts, for which there are no types.
+var aboutOurs = map[string]string{
+	"tls: unknown certificate authority": "the endpoint does not know the authority that signed the client certificate it was shown",
+	"tls: expired certificate":           "the endpoint refused the client certificate it was shown: it has expired or is not valid yet",
+	"tls: revoked certificate":           "the endpoint refused the client certificate it was shown: it was revoked",
+	"tls: certificate required":          "the endpoint wants to be shown a client certificate: give the endpoint one as auth.mtls",
+	"tls: bad certificate":               "the endpoint refused the client certificate it was shown, or wants to be shown one",
+	"tls: unsupported certificate":       "the endpoint refused the client certificate it was shown: it does not support its kind",
+	"tls: unknown certificate":           "the endpoint refused the client certificate it was shown",
+	"tls: handshake failure":             "no secure connection could be agreed on; TLS 1.2 or later is required, and perhaps a client certificate",
+	"tls: access denied":                 "the endpoint refused whoever the client certificate names",
+}
+
 func tlsFailure(err error) (string, bool) {
 	var (
 		host      x509.HostnameError
@@ -81,6 +112,8 @@ func tlsFailure(err error) (string, bool) {
 		return "the endpoint's certificate is not valid", true
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "the endpoint does not speak TLS; is its URL meant to be http:// ?", true
+	case errors.As(err, &op) && op.Op == "remote error" && aboutOurs[op.Err.Error()] != "":
+		return aboutOurs[op.Err.Error()], true
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"), strings.HasPrefix(err.Error(), "tls: "):
 		return "no secure connection could be agreed on; TLS 1.2 or later is required", true
 	}
@@ -110,6 +143,10 @@ func connectionFailure(err error) string {
 	switch {
 	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "header list larger"):
 		return "the answer's headers are larger than 64 KiB"
+	case strings.Contains(text, "received from peer"), strings.Contains(text, "GOAWAY"):
+		return "the endpoint broke the exchange off before an answer came"
+	case strings.Contains(text, "stream error: "), strings.Contains(text, "connection error: "):
+		return "the answer was not valid HTTP/2, or its headers are larger than 64 KiB"
 	case strings.Contains(text, "malformed"), strings.Contains(text, "transfer encoding"), strings.Contains(text, "Content-Length"):
 		return "the answer was not valid HTTP"
 	case strings.Contains(text, "server closed idle connection"):

@@ -5,13 +5,15 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hookgraph/hookgraph/internal/deliver/policy"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
 const (
 	sweepEvery = time.Second            // give or take a quarter
 	sweepGap   = 100 * time.Millisecond // between sweeps that wake-ups ask for
-	claimMost  = 512                    // leases in one claim
+	claimMost  = 256                    // leases in one claim
+	claimEach  = 32                     // of these, of one endpoint: others' events wait for the transaction
 	claimBound = 10 * time.Second       // for one query
 	claimRetry = time.Second            // after one that failed
 	leaseSlack = 15 * time.Second       // beyond the endpoint's timeout: the wait in the queue and for the store
@@ -61,15 +63,11 @@ func (d *Dispatcher) sweep(ctx context.Context, now time.Time, seen *hub.Configu
 		for endpointID := range configuration.Endpoints {
 			d.lane(endpointID)
 		}
+		d.challengeNew(configuration)
 	}
-	d.mu.RLock()
-	lanes := make([]*lane, 0, len(d.lanes))
-	for _, l := range d.lanes {
-		lanes = append(lanes, l)
-	}
-	d.mu.RUnlock()
-	for _, l := range lanes {
+	for _, l := range d.all() {
 		d.tend(l, now)
+		d.tendHanded(ctx, l, now)
 	}
 
 	bounded, cancel := context.WithTimeout(ctx, claimBound)
@@ -106,6 +104,8 @@ func (d *Dispatcher) tend(l *lane, now time.Time) {
 		l.closed = true
 		d.mu.Lock()
 		delete(d.lanes, l.id)
+		d.book.Forget(l.id)
+		d.brokers.Forget(l.id)
 		d.mu.Unlock()
 	}
 }
@@ -173,10 +173,10 @@ func (d *Dispatcher) wants(now time.Time) ([]hub.Want, map[string]*room) {
 		for j, ok := l.next(now); ok; j, ok = l.next(now) {
 			d.start(j) // it may have been its turn
 		}
-		n := l.room(now, claimMost-total)
+		n := l.room(now, min(claimEach, claimMost-total))
 		var lease time.Duration
 		if n > 0 {
-			lease = timeoutOf(l.endpoint) + leaseSlack
+			lease = policy.Timeout(l.endpoint) + leaseSlack
 		}
 		l.mu.Unlock()
 		if n == 0 {

@@ -64,7 +64,7 @@ func (d *Dispatcher) report(lease *hub.Lease, s hub.Settlement, breaker hub.Brea
 		d.logger.LogAttrs(d.base, level, "delivery.attempted", attributes...)
 	}
 	if s.Disable != "" {
-		d.logger.ErrorContext(d.base, "endpoint.disabled",
+		d.logger.WarnContext(d.base, "endpoint.disabled",
 			slog.String("endpoint_id", lease.Delivery.EndpointID), slog.String("reason", s.Disable))
 	}
 }

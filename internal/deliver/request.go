@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hookgraph/hookgraph/internal/broker"
+	"github.com/hookgraph/hookgraph/internal/credential"
+	"github.com/hookgraph/hookgraph/internal/deliver/policy"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -26,6 +28,9 @@ const (
 	signatureHeader = "webhook-signature"
 )
 
+// eventTypeHeader tells what a message is without its body, which need not name it.
+const eventTypeHeader = "webhook-event-type"
+
 // template is what all requests to an endpoint have in common, made once for
 // each change of its settings.
 type template struct {
@@ -36,14 +41,28 @@ type template struct {
 	recorded []hub.Header // the same, redacted, in the endpoint's order
 	timeout  time.Duration
 	problem  string // where not "", no request can be made, for this reason
+
+	queue *queueTemplate // of a QUEUE endpoint
+
+	credential *credential.Credential
+	private    []string // values of headers that must not show up in what is kept of an answer
 }
 
-func newTemplate(e *hub.Endpoint, userAgent string) *template {
-	t := &template{endpoint: e, header: make(http.Header, len(e.Headers)+1), timeout: timeoutOf(e)}
+func newTemplate(e *hub.Endpoint, userAgent string, book *credential.Book) *template {
+	t := &template{
+		endpoint: e, header: make(http.Header, len(e.Headers)+1), timeout: policy.Timeout(e), credential: book.Of(e.ID, e.Auth),
+	}
 	u, err := url.Parse(e.URL)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	switch target, queueErr := broker.Parse(e.URL); {
+	case e.Kind == hub.EndpointStream:
+	case e.Kind == hub.EndpointQueue && queueErr != nil:
+		t.problem = "the endpoint's URL is not that of a queue"
+	case e.Kind == hub.EndpointQueue:
+		t.queue = &queueTemplate{target: target, login: broker.LoginOf(e.Auth)}
+		t.shownURL = target.URL()
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		t.problem = "the endpoint's URL is not one that can be called"
-	} else {
+	default:
 		t.url, t.shownURL = u, shown(u)
 	}
 	t.header.Set("User-Agent", userAgent)
@@ -59,6 +78,12 @@ func newTemplate(e *hub.Endpoint, userAgent string) *template {
 			t.header[key] = append(t.header[key], h.Value)
 		}
 		own = append(own, h)
+		if hub.IsSensitiveHeader(h.Name) {
+			t.private = append(t.private, h.Value)
+			if _, token, found := strings.Cut(h.Value, " "); found { // without its scheme
+				t.private = append(t.private, token)
+			}
+		}
 	}
 	if len(own) == 0 || !hasHeader(own, "User-Agent") {
 		t.recorded = append(t.recorded, hub.Header{Name: "User-Agent", Value: userAgent})
@@ -74,10 +99,6 @@ func hasHeader(headers []hub.Header, name string) bool {
 		}
 	}
 	return false
-}
-
-func timeoutOf(e *hub.Endpoint) time.Duration {
-	return min(cmp.Or(max(e.Timeout, 0), hub.DefaultTimeout), hub.MaxTimeout)
 }
 
 // shown returns a URL as it may be stored: without the password and without the
@@ -105,40 +126,73 @@ func shown(u *url.URL) string {
 // webhook-signature.
 type SignFunc func(secret hub.Secret, id string, at time.Time, body []byte) (string, error)
 
+// message is what one request carries.
+type message struct {
+	id          string // sent as webhook-id
+	number      int    // of the attempt
+	body        []byte
+	contentType string
+	eventType   string
+	key         string // messages of one key stay in order, where a broker knows keys
+	problem     string // where not "", there is nothing to send, for this reason
+}
+
+// messageOf returns the message of a leased delivery.
+func messageOf(lease *hub.Lease) message {
+	m := message{id: lease.Delivery.ID, number: lease.Delivery.AttemptCount + 1}
+	if lease.Event == nil || lease.Event.Payload == nil {
+		m.problem = "the event's payload is missing"
+		return m
+	}
+	m.body, m.contentType, m.eventType = lease.Event.Payload.Body, lease.Event.ContentType, lease.Event.Type
+	m.key = lease.Event.OrderingKey
+	if lease.Body != nil {
+		m.body, m.contentType = lease.Body.Bytes, lease.Body.ContentType
+	}
+	return m
+}
+
 // request makes the request for one attempt, and the headers as they are to be
 // recorded.
-func (t *template) request(ctx context.Context, lease *hub.Lease, at time.Time, sign SignFunc) (*http.Request, []hub.Header, error) {
+func (t *template) request(ctx context.Context, m *message, at time.Time, sign SignFunc, pass credential.Pass) (*http.Request, []hub.Header, error) {
 	if t.problem != "" {
 		return nil, nil, errors.New(t.problem)
 	}
-	if lease.Event == nil || lease.Event.Payload == nil {
-		return nil, nil, errors.New("the event's payload is missing")
+	if m.problem != "" {
+		return nil, nil, errors.New(m.problem)
 	}
-	body := lease.Event.Payload.Body
-	header := make(http.Header, len(t.header)+4)
+	body := m.body
+	header := make(http.Header, len(t.header)+6)
 	for name, values := range t.header {
 		header[name] = values
 	}
-	recorded := make([]hub.Header, len(t.recorded), len(t.recorded)+4)
+	recorded := make([]hub.Header, len(t.recorded), len(t.recorded)+6)
 	copy(recorded, t.recorded)
 	// One array backs the values of the hub's own headers.
-	values := make([]string, 0, 4)
+	values := make([]string, 0, 5)
 	set := func(name, value string) {
 		values = append(values, value)
 		header[name] = values[len(values)-1 : len(values) : len(values)]
 		recorded = append(recorded, hub.Header{Name: name, Value: value})
 	}
 	if _, given := header["Content-Type"]; !given {
-		set("Content-Type", contentType(lease.Event.ContentType))
+		set("Content-Type", contentType(m.contentType))
 	}
-	set(idHeader, lease.Delivery.ID)
+	set(idHeader, m.id)
 	set(timestampHeader, strconv.FormatInt(at.Unix(), 10))
+	if m.eventType != "" && !unsendable(m.eventType) {
+		set(eventTypeHeader, m.eventType)
+	}
 	if t.endpoint.Signing != hub.SigningNone {
-		signature, err := t.sign(lease.Delivery.ID, at, body, sign)
+		signature, err := t.sign(m.id, at, body, sign)
 		if err != nil {
 			return nil, nil, err
 		}
 		set(signatureHeader, signature)
+	}
+	if pass.Header != "" {
+		header[textproto.CanonicalMIMEHeaderKey(pass.Header)] = []string{pass.Value}
+		recorded = append(recorded, hub.Redact([]hub.Header{{Name: pass.Header}}, pass.Header)...)
 	}
 	request := &http.Request{
 		Method: http.MethodPost, URL: t.url, Host: t.url.Host,
@@ -157,10 +211,15 @@ func (t *template) request(ctx context.Context, lease *hub.Lease, at time.Time, 
 // contentType returns the type of an event's body. What could not be sent in a
 // header is left out.
 func contentType(of string) string {
-	if of == "" || strings.ContainsFunc(of, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+	if of == "" || unsendable(of) {
 		return defaultContentType
 	}
 	return of
+}
+
+// unsendable reports whether a text has what no header's value may have.
+func unsendable(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 func bodyOf(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }

@@ -3,6 +3,7 @@ package deliver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hookgraph/hookgraph/internal/broker"
+	"github.com/hookgraph/hookgraph/internal/credential"
 	"github.com/hookgraph/hookgraph/internal/deliver/policy"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
@@ -24,16 +27,16 @@ const (
 
 // sender makes single attempts.
 type sender struct {
-	transport http.RoundTripper
-	sign      SignFunc
-	clock     hub.Clock
-	logger    *slog.Logger
-	buffers   sync.Pool // *[hub.MaxResponseBodyKept]byte
+	sign    SignFunc
+	brokers *broker.Book
+	clock   hub.Clock
+	logger  *slog.Logger
+	buffers sync.Pool // *[hub.MaxResponseBodyKept]byte
 }
 
-func newSender(transport http.RoundTripper, sign SignFunc, clock hub.Clock, logger *slog.Logger) *sender {
+func newSender(sign SignFunc, brokers *broker.Book, clock hub.Clock, logger *slog.Logger) *sender {
 	return &sender{
-		transport: transport, sign: sign, clock: clock, logger: logger,
+		sign: sign, brokers: brokers, clock: clock, logger: logger,
 		buffers: sync.Pool{New: func() any { return new([hub.MaxResponseBodyKept]byte) }},
 	}
 }
@@ -41,19 +44,19 @@ func newSender(transport http.RoundTripper, sign SignFunc, clock hub.Clock, logg
 // send makes one attempt, from connecting to the last byte of the answer that is
 // read, and records it. It always returns by the endpoint's deadline, and
 // earlier where base is cancelled.
-func (s *sender) send(base context.Context, t *template, lease *hub.Lease) (attempt *hub.Attempt, pacing policy.Pacing) {
+func (s *sender) send(base context.Context, t *template, m *message) (attempt *hub.Attempt, pacing policy.Pacing) {
 	startedAt := s.clock.Now()
 	// The machine's monotonic clock: a step of the wall clock is no latency.
 	began := time.Now()
 	attempt = &hub.Attempt{
-		ID: hub.NewID(hub.AttemptPrefix, startedAt), DeliveryID: lease.Delivery.ID,
-		Number: lease.Delivery.AttemptCount + 1, StartedAt: startedAt, RequestURL: t.shownURL,
+		ID: hub.NewID(hub.AttemptPrefix, startedAt), DeliveryID: m.id,
+		Number: m.number, StartedAt: startedAt, RequestURL: t.shownURL,
 	}
 	ctx, cancel := context.WithTimeout(base, t.timeout)
 	defer func() {
 		cancel()
 		if p := recover(); p != nil {
-			s.logger.ErrorContext(base, "attempt.panicked", slog.Any("panic", p), slog.String("delivery_id", lease.Delivery.ID),
+			s.logger.ErrorContext(base, "attempt.panicked", slog.Any("panic", p), slog.String("delivery_id", m.id),
 				slog.String("stack", string(debug.Stack())))
 			attempt.Outcome, attempt.Error = hub.AttemptConnectionFailed, "the hub failed while it made this attempt"
 			pacing = policy.Pacing{}
@@ -61,20 +64,40 @@ func (s *sender) send(base context.Context, t *template, lease *hub.Lease) (atte
 		attempt.Duration = time.Since(began)
 	}()
 
-	request, recorded, err := t.request(ctx, lease, startedAt, s.sign)
-	if err != nil {
-		attempt.Outcome, attempt.Error = hub.AttemptConnectionFailed, err.Error()
+	if t.endpoint.Kind == hub.EndpointQueue {
+		s.publish(base, ctx, t, m, attempt)
 		return attempt, pacing
 	}
-	attempt.RequestHeaders = recorded
-	// A bare round trip follows no redirect and keeps no cookies.
-	response, err := s.transport.RoundTrip(request)
+	pass, err := t.credential.Issue(ctx)
 	if err != nil {
-		attempt.Outcome, attempt.Error = failed(base, ctx, err, t.timeout)
+		attempt.Outcome, attempt.Error = unauthorized(base, ctx, err, t.timeout)
+		return attempt, pacing
+	}
+	secrets := slices.Concat(t.private, pass.Secrets())
+	response, err := s.exchange(ctx, t, m, attempt, pass)
+	note := ""
+	if err == nil && response.StatusCode == http.StatusUnauthorized {
+		if next, renewed := pass.Renew(ctx); renewed {
+			_ = response.Body.Close()
+			secrets = append(secrets, next.Secrets()...)
+			response, err = s.exchange(ctx, t, m, attempt, next)
+			note = "the first access token was refused with 401; this is the answer to a new one"
+		}
+	}
+	if err != nil {
+		var unmade *requestError
+		if errors.As(err, &unmade) {
+			attempt.Outcome, attempt.Error = hub.AttemptConnectionFailed, err.Error()
+		} else {
+			attempt.Outcome, attempt.Error = failed(base, ctx, err, t.timeout)
+		}
 		return attempt, pacing
 	}
 	attempt.StatusCode = response.StatusCode
 	attempt.Outcome, attempt.Error = answered(response.StatusCode)
+	if note != "" {
+		attempt.Error = strings.TrimPrefix(attempt.Error+"; "+note, "; ")
+	}
 	attempt.ResponseHeaders = recordHeader(response.Header)
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		// After a switch of protocols the body is the bare connection, on which
@@ -83,7 +106,22 @@ func (s *sender) send(base context.Context, t *template, lease *hub.Lease) (atte
 	}
 	// Beyond what was read the connection is closed, not drained.
 	_ = response.Body.Close()
+	scrub(attempt, secrets)
 	return attempt, policy.ReadPacing(response.Header, response.StatusCode, s.clock.Now())
+}
+
+// requestError says that no request could be made.
+type requestError struct{ error }
+
+// exchange sends one request and returns the answer, its body unread.
+func (s *sender) exchange(ctx context.Context, t *template, m *message, attempt *hub.Attempt, pass credential.Pass) (*http.Response, error) {
+	request, recorded, err := t.request(ctx, m, attempt.StartedAt, s.sign, pass)
+	if err != nil {
+		return nil, &requestError{err}
+	}
+	attempt.RequestHeaders = recorded
+	// A bare round trip follows no redirect and keeps no cookies.
+	return t.credential.Transport.RoundTrip(request)
 }
 
 // readBody reads at most hub.MaxResponseBodyRead and returns the first

@@ -370,3 +370,38 @@ func TestFreshDeliveriesDoNotStarveTheOld(t *testing.T) {
 		}
 	})
 }
+
+// A rate does not make a claim of each of its tokens.
+func TestABacklogAtARateIsClaimedInBatches(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint("end_1", "http://end_1", func(e *hub.Endpoint) {
+		e.MaxConcurrency = 16
+		e.RateLimit = &hub.RateLimit{Limit: 1000, Period: time.Second}
+	})
+	inBubble(t, e, func(t *testing.T, store *fakeStore, s *script, d *deliver.Dispatcher) {
+		s.takes = time.Millisecond
+		began := time.Now()
+		store.taker = nil // as from another node
+		store.publish("end_1", many(6000)...)
+		d.Wake()
+		pass(2 * time.Second) // the burst is over
+		store.mu.Lock()
+		before := store.claims
+		store.mu.Unlock()
+		pass(2 * time.Second)
+		store.mu.Lock()
+		claims := store.claims - before
+		store.mu.Unlock()
+		if claims > 100 { // 2000 tokens, 25 claimed at a time
+			t.Errorf("%d claims for 2000 deliveries", claims)
+		}
+		pass(3 * time.Second)
+		came, _ := s.seen()
+		if len(came) != 6000 {
+			t.Fatalf("%d came", len(came))
+		}
+		if took := came[5999].Sub(began); took < 5*time.Second-time.Millisecond || took > 5500*time.Millisecond {
+			t.Errorf("the last came after %v, at the rate it is 5 s", took)
+		}
+	})
+}

@@ -1,6 +1,8 @@
 package deliver
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/hookgraph/hookgraph/internal/deliver/policy"
@@ -18,6 +20,10 @@ func newState(store Store, endpointID string) policy.State {
 // start gives a job to a worker that waits, or to a new one. It is called with
 // the lane locked, so that Stop sees either the lane closed or the worker.
 func (d *Dispatcher) start(j job) {
+	if j.lane.pulled && j.ready(d.clock.Now()) {
+		j.lane.hand(&j) // in the order of the claim
+		return
+	}
 	d.inFlight.Add(1)
 	select {
 	case d.work <- j:
@@ -30,11 +36,17 @@ func (d *Dispatcher) start(j job) {
 // one, then whatever comes.
 func (d *Dispatcher) worker(j job) {
 	for {
-		d.perform(&j)
+		ended := d.perform(&j)
 		now := d.clock.Now()
 		l := j.lane
 		l.mu.Lock()
-		next, more := l.finished(now)
+		var next job
+		var more bool
+		if ended {
+			next, more = l.finished(now)
+		} else {
+			l.hand(&j)
+		}
 		l.mu.Unlock()
 		if more {
 			j = next // it stays one attempt in flight
@@ -56,19 +68,76 @@ func (d *Dispatcher) worker(j job) {
 	}
 }
 
-// perform makes an attempt and settles it.
-func (d *Dispatcher) perform(j *job) {
-	attempt, pacing := d.sender.send(d.base, j.template, &j.lease)
+// perform makes an attempt and settles it. It reports false where the delivery is ready
+// for a consumer, whose attempt it is.
+func (d *Dispatcher) perform(j *job) (ended bool) {
+	if reason, expired := j.lease.Delivery.Expired(j.template.endpoint, d.clock.Now()); expired {
+		d.logger.InfoContext(d.base, "delivery.expired", slog.String("delivery_id", j.lease.Delivery.ID),
+			slog.String("endpoint_id", j.lease.Delivery.EndpointID), slog.String("reason", reason))
+		d.config.Store.Settle(hub.Settlement{LeaseToken: j.lease.Token, Event: j.lease.Event, Delivery: policy.Dead(j.lease.Delivery, reason, d.clock.Now())})
+		return true
+	}
+	if d.skip(j) {
+		return true
+	}
+	attempt, later := d.shape(j)
+	if later {
+		return true
+	}
+	if attempt == nil && j.lane.pulled {
+		return false
+	}
+	var pacing policy.Pacing
+	if attempt == nil && d.config.Store.Peers() == nil {
+		d.returns.add(j.lease) // others may do without this node by now
+		return true
+	}
+	if attempt == nil {
+		m := messageOf(&j.lease)
+		attempt, pacing = d.sender.send(d.base, j.template, &m)
+	}
 	l := j.lane
 	l.settling.Lock()
-	settlement, breaker := l.settle(j, attempt, pacing, d.clock.Now(), d.config.Random())
+	settlement, breaker := l.settle(j, result{attempt: attempt, pacing: pacing}, d.clock.Now(), d.config.Random())
 	d.config.Store.Settle(settlement)
 	l.settling.Unlock()
 	d.report(&j.lease, settlement, breaker)
+	return true
+}
+
+// skip cancels a delivery beside which a newer one with its ordering key was delivered, of a
+// subscription that skips what is stale. It is asked as late as can be: before each attempt.
+func (d *Dispatcher) skip(j *job) (ended bool) {
+	lease := &j.lease
+	if lease.Delivery.Mark == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(d.base, shapeBound)
+	defer cancel()
+	reason, stale, err := d.config.Store.Stale(ctx, &lease.Delivery, lease.Event)
+	switch {
+	case err != nil:
+		d.putOff(j, "skipping.put_off", err)
+		return true
+	case !stale:
+		return false
+	}
+	d.logger.InfoContext(d.base, "delivery.skipped", slog.String("delivery_id", lease.Delivery.ID),
+		slog.String("endpoint_id", lease.Delivery.EndpointID), slog.String("reason", reason))
+	d.config.Store.Settle(hub.Settlement{LeaseToken: lease.Token, Event: lease.Event, Delivery: policy.Canceled(lease.Delivery, reason, d.clock.Now())})
+	return true
+}
+
+// result is an attempt with what it means besides what is recorded of it.
+type result struct {
+	attempt *hub.Attempt
+	pacing  policy.Pacing
+	final   string // see policy.Attempt
 }
 
 // settle decides what becomes of the delivery and of the endpoint.
-func (l *lane) settle(j *job, attempt *hub.Attempt, pacing policy.Pacing, now time.Time, random float64) (hub.Settlement, hub.BreakerState) {
+func (l *lane) settle(j *job, r result, now time.Time, random float64) (hub.Settlement, hub.BreakerState) {
+	attempt := r.attempt
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refresh(now)
@@ -81,11 +150,11 @@ func (l *lane) settle(j *job, attempt *hub.Attempt, pacing policy.Pacing, now ti
 		Now: now, Endpoint: endpoint, State: l.state, Delivery: j.lease.Delivery, Random: random,
 		Attempt: policy.Attempt{
 			StartedAt: attempt.StartedAt, Outcome: attempt.Outcome, StatusCode: attempt.StatusCode,
-			Error: attempt.Error, Pacing: pacing,
+			Error: attempt.Error, Pacing: r.pacing, Final: r.final,
 		},
 	})
 	l.state = verdict.State
-	settlement := hub.Settlement{LeaseToken: j.lease.Token, Attempt: attempt, Delivery: verdict.Delivery}
+	settlement := hub.Settlement{LeaseToken: j.lease.Token, Attempt: attempt, Event: j.lease.Event, Delivery: verdict.Delivery, Transform: j.transform}
 	if l.endpoint == nil {
 		return settlement, verdict.State.Health.Breaker
 	}

@@ -26,7 +26,7 @@ const (
 
 // Paths that others need to know.
 const (
-	InboundPath  = "/in/"
+	inboundPath  = "/in/"
 	ReceiverPath = "/dev/receiver"
 )
 
@@ -91,7 +91,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, http.StatusInternalServerError, hub.CodeInternal, "", 0)
 	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if strings.HasPrefix(r.URL.Path, InboundPath) {
+	if strings.HasPrefix(r.URL.Path, inboundPath) {
 		// Past the mux, which would redirect a path with two slashes or dots in it: a
 		// provider follows no redirects, and the path is part of what some sign.
 		a.inbound.ServeHTTP(w, r)

@@ -26,6 +26,8 @@ const (
 	CodeCursorExpired        Code = "CURSOR_EXPIRED"
 	CodeIntrospectionOff     Code = "INTROSPECTION_DISABLED"
 	CodeOperationNotAllowed  Code = "OPERATION_NOT_ALLOWED"
+	CodeDocumentNotFound     Code = "PERSISTED_QUERY_NOT_FOUND"
+	CodeDocumentsOff         Code = "PERSISTED_QUERY_NOT_SUPPORTED"
 	CodeTimeout              Code = "TIMEOUT"
 	CodePayloadTooLarge      Code = "PAYLOAD_TOO_LARGE"
 	CodeSignatureInvalid     Code = "SIGNATURE_INVALID"

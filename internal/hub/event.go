@@ -12,14 +12,31 @@ type Event struct {
 	ID       string
 	Sequence Sequence
 	SourceID string
-	Type     string
+	// PartnerID is whom it is addressed to; "" where that is nobody in particular.
+	PartnerID string
+	Type      string
 	// DedupeKey is what its source calls it; "" where every request is an event.
-	DedupeKey   string
-	OrderingKey string
+	DedupeKey string
+	// DedupeWindow is how long the key counts, from the first event with it, where the
+	// source does not say; 0: as long as events are kept. It is for storing an event, and
+	// not stored with it.
+	DedupeWindow time.Duration
+	OrderingKey  string
 	// OccurredAt is when it happened, as its source says; zero where it does not.
 	OccurredAt  time.Time
 	ReceivedAt  time.Time
 	ContentType string
+
+	// Recovered says that its source never sent it: another source, which asks the same
+	// provider, found it missing.
+	Recovered bool
+	// FetchedBy is the source that has fetched it, on its way to be stored; it is not kept.
+	FetchedBy string
+	// Original is the event of this hub that has come back to it by way of other hubs; then
+	// this is a duplicate of that one. "": it has not been here.
+	Original string
+	// OutOfOrder says that its source had sent an event before that happened later.
+	OutOfOrder bool
 
 	DuplicateCount  int
 	LastDuplicateAt time.Time // zero while there is none
@@ -52,4 +69,6 @@ type Receipt struct {
 	Sequence Sequence
 	// Duplicate is true where the source had sent the same dedupe key before.
 	Duplicate bool
+	// OutOfOrder is that of the event, where it is none.
+	OutOfOrder bool
 }

@@ -22,6 +22,7 @@ func (r TimeRange) Contains(t time.Time) bool {
 type EventFilter struct {
 	Types       []string // exact, or with * as in invoice.*
 	SourceIDs   []string
+	PartnerIDs  []string // addressed to any of them
 	DedupeKey   string
 	OrderingKey string
 	ReceivedAt  TimeRange
@@ -35,6 +36,7 @@ type DeliveryFilter struct {
 	EndpointIDs     []string
 	SubscriptionIDs []string
 	EventIDs        []string
+	PartnerIDs      []string // to endpoints of any of them
 	CreatedAt       TimeRange
 }
 
@@ -43,6 +45,11 @@ type RejectionFilter struct {
 	SourceIDs  []string
 	Reasons    []RejectionReason
 	ReceivedAt TimeRange
+}
+
+// ReplayFilter chooses replays, as EventFilter does events.
+type ReplayFilter struct {
+	States []ReplayState
 }
 
 // SourceFilter chooses sources, as EventFilter does events.
@@ -58,6 +65,7 @@ type EndpointFilter struct {
 	Kinds        []EndpointKind
 	States       []EndpointState
 	Breakers     []BreakerState
+	PartnerIDs   []string
 	NameContains string // without regard to case
 }
 
@@ -65,5 +73,6 @@ type EndpointFilter struct {
 type SubscriptionFilter struct {
 	States       []SubscriptionState
 	EndpointIDs  []string
-	NameContains string // without regard to case
+	PartnerIDs   []string // of whose endpoints they are
+	NameContains string   // without regard to case
 }

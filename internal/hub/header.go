@@ -20,7 +20,10 @@ var sensitive = [][]byte{
 
 // notSensitive are well-known headers that contain one of those words and carry
 // no credential.
-var notSensitive = map[string]bool{"idempotency-key": true, "x-event-key": true}
+var notSensitive = map[string]bool{
+	"idempotency-key": true, "x-event-key": true, "ce-partitionkey": true,
+	"kafka-key": true, "amqp-routing-key": true, // by which messages of queues are told apart
+}
 
 // Redact returns the headers with the values of credentials, cookies and
 // everything named secret, token, key or auth replaced, as they may be stored.

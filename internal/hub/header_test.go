@@ -14,7 +14,7 @@ func TestRedact(t *testing.T) {
 		"Authorization", "proxy-authorization", "Cookie", "Set-Cookie", "X-Api-Key", "X-GITLAB-TOKEN", "X-Telegram-Bot-Api-Secret-Token",
 		"X-Github-Encoded-Secret", "X-Password", "X-Credential-Id", strings.Repeat("x", 100) + "-token", "X-Mine",
 	}
-	shown := []string{"Idempotency-Key", "X-Event-Key", "Stripe-Signature", "X-Hub-Signature-256", "Webhook-Id", "Content-Type", "Host", ""}
+	shown := []string{"Idempotency-Key", "X-Event-Key", "Kafka-Key", "Amqp-Routing-Key", "Ce-Partitionkey", "Stripe-Signature", "X-Hub-Signature-256", "Webhook-Id", "Content-Type", "Host", ""}
 	var headers []hub.Header
 	for _, name := range slices.Concat(hidden, shown) {
 		headers = append(headers, hub.Header{Name: name, Value: "value"})

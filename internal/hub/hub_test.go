@@ -145,24 +145,30 @@ func TestErrorsKeepTheirCodeAndHideTheirCause(t *testing.T) {
 func TestHoldSaysWhatHolds(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	due := now.Add(time.Millisecond)
 	active := &hub.Endpoint{State: hub.EndpointActive}
 	for name, c := range map[string]struct {
 		e    *hub.Endpoint
 		h    *hub.EndpointHealth
 		s    *hub.Subscription
 		want string
+		next time.Time
 	}{
-		"nothing":               {active, &hub.EndpointHealth{Breaker: hub.BreakerClosed}, &hub.Subscription{State: hub.SubscriptionActive}, ""},
-		"nothing known":         {nil, nil, nil, ""},
-		"a paused endpoint":     {&hub.Endpoint{State: hub.EndpointPaused}, nil, nil, "the endpoint is paused"},
-		"a disabled endpoint":   {&hub.Endpoint{State: hub.EndpointDisabled, StateReason: "it answered 410 Gone"}, nil, nil, "the endpoint is disabled: it answered 410 Gone"},
-		"a paused subscription": {active, nil, &hub.Subscription{State: hub.SubscriptionPaused}, "the subscription is paused"},
-		"an open breaker":       {active, &hub.EndpointHealth{Breaker: hub.BreakerOpen, BreakerUntil: now}, nil, "the endpoint keeps failing; the next probe is due at 2026-01-02T03:04:05Z"},
-		"pacing":                {active, &hub.EndpointHealth{PacedUntil: now.Add(time.Second)}, nil, "the endpoint asked not to be called before 2026-01-02T03:04:06Z"},
-		"pacing that is over":   {active, &hub.EndpointHealth{PacedUntil: now}, nil, ""},
+		"nothing":               {active, &hub.EndpointHealth{Breaker: hub.BreakerClosed}, &hub.Subscription{State: hub.SubscriptionActive}, "", due},
+		"nothing known":         {nil, nil, nil, "", due},
+		"a paused endpoint":     {&hub.Endpoint{State: hub.EndpointPaused}, nil, nil, "the endpoint is paused", time.Time{}},
+		"a disabled endpoint":   {&hub.Endpoint{State: hub.EndpointDisabled, StateReason: "it answered 410 Gone"}, nil, nil, "the endpoint is disabled: it answered 410 Gone", time.Time{}},
+		"a paused subscription": {active, nil, &hub.Subscription{State: hub.SubscriptionPaused}, "the subscription is paused", time.Time{}},
+		"an open breaker":       {active, &hub.EndpointHealth{Breaker: hub.BreakerOpen, BreakerUntil: now}, nil, "the endpoint keeps failing; the next probe is due at 2026-01-02T03:04:05Z", due},
+		"pacing":                {active, &hub.EndpointHealth{PacedUntil: now.Add(time.Second)}, nil, "the endpoint asked not to be called before 2026-01-02T03:04:06Z", now.Add(time.Second)},
+		"pacing that is over":   {active, &hub.EndpointHealth{PacedUntil: now}, nil, "", due},
 	} {
-		if got, held := hub.Hold(c.e, c.h, c.s, now); got != c.want || held != (c.want != "") {
-			t.Errorf("%s: got %q, %t", name, got, held)
+		hold, held := hub.Holds(c.e, c.h, c.s, now)
+		if hold.Reason != c.want || held != (c.want != "") {
+			t.Errorf("%s: got %q, %t", name, hold.Reason, held)
+		}
+		if got := hold.Next(due); held && !got.Equal(c.next) {
+			t.Errorf("%s: the next attempt is at %v", name, got)
 		}
 	}
 }

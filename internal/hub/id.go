@@ -21,6 +21,12 @@ const (
 	AttemptPrefix      = "att"
 	APIKeyPrefix       = "key"
 	SecretPrefix       = "sec"
+	RevisionPrefix     = "rev" // of a subscription's rule; shown nowhere
+	PartnerPrefix      = "prt"
+	MessagePrefix      = "msg" // what a test or a challenge is sent as; nothing is found under it
+	DocumentPrefix     = "doc"
+	ReplayPrefix       = "rpl"
+	EventTypePrefix    = "ety"
 )
 
 // idEncoding is Crockford's base32 in lower case: it sorts as the bytes do and

@@ -17,6 +17,9 @@ const (
 	RejectedExtraction         RejectionReason = "EXTRACTION_FAILED"
 	RejectedSourcePaused       RejectionReason = "SOURCE_PAUSED"
 	RejectedMethod             RejectionReason = "METHOD_NOT_ALLOWED"
+	RejectedSchema             RejectionReason = "SCHEMA_MISMATCH"
+	RejectedRate               RejectionReason = "RATE_LIMITED"
+	RejectedCaptured           RejectionReason = "CAPTURED" // not refused: kept so that its structure can be learned
 )
 
 // What is kept of refused requests, for each source; the oldest go first.
@@ -37,4 +40,7 @@ type Rejection struct {
 	Body     []byte   // the first MaxRejectionBodyBytes of what was read
 	// ReceivedAt is when the request came in.
 	ReceivedAt time.Time
+	// Requests is by how many the statistics go up; 0 stands for one. What is rejected
+	// again under its ID is told anew, so that one rejection can stand for a flood.
+	Requests int
 }

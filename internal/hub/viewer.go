@@ -13,6 +13,7 @@ type Role string
 const (
 	RoleOperator Role = "OPERATOR" // runs the hub
 	RoleViewer   Role = "VIEWER"   // looks on
+	RolePartner  Role = "PARTNER"  // an outside party, within what is its own
 )
 
 // Scope is one thing a credential may do.
@@ -40,6 +41,8 @@ func (r Role) DefaultScopes() []Scope {
 		}
 	case RoleViewer:
 		return []Scope{ScopeEventsRead, ScopePayloadsRead}
+	case RolePartner:
+		return []Scope{ScopeEventsRead, ScopePayloadsRead, ScopeEndpointsWrite, ScopeDeliveriesWrite}
 	}
 	return nil
 }
@@ -49,6 +52,7 @@ type APIKey struct {
 	ID         string
 	Name       string
 	Role       Role
+	PartnerID  string // of role PARTNER: whose it is
 	Scopes     []Scope
 	Prefix     string // its first characters, to recognise it by
 	Hash       []byte
@@ -60,13 +64,37 @@ type APIKey struct {
 
 // Viewer is who is asking.
 type Viewer struct {
-	KeyID  string // "" for the operator key given by the environment
-	Role   Role
-	Scopes []Scope
+	KeyID     string // "" unless it holds an API key of the database
+	Subject   string // "" unless it holds a token; whom its issuer calls so
+	Role      Role
+	Scopes    []Scope
+	PartnerID string    // "" unless the role is PARTNER
+	ExpiresAt time.Time // when the credential stops working; zero: never
 }
 
-// Can reports whether the viewer holds a scope.
-func (v *Viewer) Can(scope Scope) bool { return v != nil && slices.Contains(v.Scopes, scope) }
+// Credential tells the holders of credentials apart.
+func (v *Viewer) Credential() string {
+	switch {
+	case v == nil:
+		return ""
+	case v.KeyID != "":
+		return "key " + v.KeyID
+	case v.Subject != "":
+		return "subject " + v.Subject
+	}
+	return "operator"
+}
+
+// Can reports whether the viewer holds a scope. A partner never holds one beyond those
+// of its role, whatever its credential says.
+func (v *Viewer) Can(scope Scope) bool {
+	return v != nil && slices.Contains(v.Scopes, scope) && v.Role.MayHold(scope)
+}
+
+// MayHold reports whether a credential of the role can be given a scope.
+func (r Role) MayHold(scope Scope) bool {
+	return r != RolePartner || slices.Contains(r.DefaultScopes(), scope)
+}
 
 type viewerKey struct{}
 

@@ -1,6 +1,6 @@
 // Package match decides which subscriptions want an event, and evaluates the
-// expressions that people write: filters over events, and what a source's
-// expressions take out of a request. One language serves all of them, CEL, and
+// expressions that people write: filters over events, transforms that make a body of
+// one, and what a source's expressions take out of a request. One language serves all of them, CEL, and
 // type patterns such as invoice.* beside it.
 //
 // Expressions are compiled and type-checked before they are saved, bounded in

@@ -46,7 +46,7 @@ var eventFields = map[string]eventField{
 	"source":      textField(func(f *facts) string { return f.slug }),
 	"dedupeKey":   textField(func(f *facts) string { return f.event.DedupeKey }),
 	"orderingKey": textField(func(f *facts) string { return f.event.OrderingKey }),
-	"partnerId":   textField(func(*facts) string { return "" }), // events are addressed to nobody in particular
+	"partnerId":   textField(func(f *facts) string { return f.event.PartnerID }),
 	"occurredAt":  timeField(func(f *facts) time.Time { return f.event.OccurredAt }),
 	"receivedAt":  timeField(func(f *facts) time.Time { return f.event.ReceivedAt }),
 }

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -95,8 +96,7 @@ func (m *Matcher) CheckSource(expr string, kind ValueKind) error {
 	}
 	switch kind {
 	case Text:
-		return checkOutput(p, "the expression must yield a text",
-			cel.StringType, cel.IntType, cel.UintType, cel.BoolType, cel.NullType)
+		return checkText(p)
 	case Time:
 		return checkOutput(p, "the expression must yield a time",
 			cel.TimestampType, cel.StringType, cel.IntType, cel.UintType, cel.DoubleType, cel.NullType)
@@ -104,6 +104,21 @@ func (m *Matcher) CheckSource(expr string, kind ValueKind) error {
 		return checkOutput(p, "the expression must yield bytes or a text", cel.BytesType, cel.StringType)
 	}
 	return &ExpressionError{Message: fmt.Sprintf("there is no value of kind %q", kind), Line: 1, Column: 1}
+}
+
+// CheckOrderingKey says what is wrong with an ordering key: an expression over event,
+// headers, query, body and raw that yields a text. The error is an *ExpressionError.
+func (m *Matcher) CheckOrderingKey(expr string) error {
+	p, err := m.environments.compile(filterScope, expr)
+	if err != nil {
+		return asError(err)
+	}
+	return checkText(p)
+}
+
+func checkText(p *program) error {
+	return checkOutput(p, "the expression must yield a text",
+		cel.StringType, cel.IntType, cel.UintType, cel.BoolType, cel.NullType)
 }
 
 // checkOutput admits what is of one of the types and what is known only once
@@ -147,6 +162,20 @@ func (m *Matcher) admits(expr string, f *facts) (bool, error) {
 		return false, fmt.Errorf("a filter must be true or false, and this one yields %s", value.Type().TypeName())
 	}
 	return bool(verdict), nil
+}
+
+// OrderingKey evaluates an ordering key over an event with its payload; sourceSlug is as
+// in Admits. Null gives "", which is no key.
+func (m *Matcher) OrderingKey(expr string, ev *hub.Event, sourceSlug string) (string, error) {
+	p, err := m.program(filterScope, expr)
+	if err != nil {
+		return "", err
+	}
+	value, err := p.eval(newFacts(ev, sourceSlug))
+	if err != nil {
+		return "", errors.New(Reason(err)) // it is kept, and may quote data
+	}
+	return asText(value)
 }
 
 // EvalText evaluates an expression that yields a text. Null gives "".

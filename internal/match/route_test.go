@@ -56,6 +56,27 @@ func TestRoute(t *testing.T) {
 			}
 		})
 	}
+	t.Run("to a partner's endpoint goes what that partner sees", func(t *testing.T) {
+		t.Parallel()
+		cfg := hub.NewConfiguration(1, nil,
+			[]*hub.Endpoint{{ID: "end_own"}, {ID: "end_a", PartnerID: "prt_a"}, {ID: "end_b", PartnerID: "prt_b"}},
+			[]*hub.Subscription{
+				{ID: "sub_own", EndpointID: "end_own", EventTypes: []string{"*"}},
+				{ID: "sub_a", EndpointID: "end_a", EventTypes: []string{"*"}},
+				{ID: "sub_b", EndpointID: "end_b", EventTypes: []string{"*"}, Filter: `event.partnerId == "prt_b" && has(event.partnerId)`},
+			}, &hub.Partner{ID: "prt_a", EventTypes: []string{"invoice.*"}}, &hub.Partner{ID: "prt_b"})
+		for _, c := range []struct{ eventType, partner, want string }{
+			{"invoice.paid", "", "sub_a sub_own"},
+			{"order.paid", "", "sub_own"},
+			{"order.paid", "prt_a", "sub_a sub_own"},
+			{"invoice.paid", "prt_b", "sub_b sub_own"},
+		} {
+			ev := &hub.Event{Type: c.eventType, PartnerID: c.partner, Payload: &hub.Payload{}}
+			if got := strings.Join(m.Route(ev, cfg), " "); got != c.want {
+				t.Errorf("%+v: got %s", c, got)
+			}
+		}
+	})
 	t.Run("answers in the order of IDs", func(t *testing.T) {
 		t.Parallel()
 		cfg := configuration(&hub.Subscription{ID: "sub_c"}, &hub.Subscription{ID: "sub_a", Filter: "true"}, &hub.Subscription{ID: "sub_b"})

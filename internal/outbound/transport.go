@@ -30,6 +30,8 @@ const (
 type TransportOptions struct {
 	// RootCAs are trusted in place of the machine's own.
 	RootCAs *x509.CertPool
+	// Certificate is shown to servers that ask for one.
+	Certificate *tls.Certificate
 	// IdlePerHost is how many idle connections are kept for one host; 0 is 256.
 	// It should be no less than the requests in flight to one host, or
 	// connections are opened and closed all the time.
@@ -46,10 +48,14 @@ func NewTransport(guard *Guard, options TransportOptions) *http.Transport {
 	if perHost <= 0 {
 		perHost = idlePerHost
 	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: options.RootCAs}
+	if options.Certificate != nil {
+		config.Certificates = []tls.Certificate{*options.Certificate}
+	}
 	return &http.Transport{
 		Proxy:                  nil,
 		DialContext:            guard.Dialer(connectTimeout),
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: options.RootCAs},
+		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
 		DisableCompression:     true,
 		MaxIdleConns:           max(idleInAll, perHost),

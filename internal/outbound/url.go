@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// MaxURLLength bounds the URLs that the hub calls.
-const MaxURLLength = 2048
+// maxURLLength bounds the URLs that the hub calls.
+const maxURLLength = 2048
 
 // URLError says what is wrong with a URL, in a sentence for the one who gave it.
 type URLError struct{ Message string }
@@ -24,8 +24,8 @@ func (g *Guard) CheckURL(raw string) error {
 	switch {
 	case raw == "":
 		return &URLError{"a URL is required, such as https://example.com/hooks"}
-	case len(raw) > MaxURLLength:
-		return &URLError{fmt.Sprintf("the URL is longer than %d characters", MaxURLLength)}
+	case len(raw) > maxURLLength:
+		return &URLError{fmt.Sprintf("the URL is longer than %d characters", maxURLLength)}
 	case strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 		return &URLError{"the URL contains blanks or control characters"}
 	}

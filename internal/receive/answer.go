@@ -24,6 +24,7 @@ const (
 	resultAccepted  = "ACCEPTED"
 	resultDuplicate = "DUPLICATE"
 	resultHandshake = "HANDSHAKE"
+	resultCaptured  = "CAPTURED"
 )
 
 // answer is what a sender gets.
@@ -74,6 +75,7 @@ var statuses = map[hub.Code]int{
 	hub.CodeTimeout:          http.StatusRequestTimeout,
 	hub.CodePayloadTooLarge:  http.StatusRequestEntityTooLarge,
 	hub.CodeBadUserInput:     http.StatusUnprocessableEntity,
+	hub.CodeRateLimited:      http.StatusTooManyRequests,
 	hub.CodeSourcePaused:     http.StatusServiceUnavailable,
 	hub.CodeUnavailable:      http.StatusServiceUnavailable,
 }
@@ -88,6 +90,7 @@ var codes = map[hub.RejectionReason]hub.Code{
 	hub.RejectedBodyTooLarge:       hub.CodePayloadTooLarge,
 	hub.RejectedBodyInvalid:        hub.CodeBadUserInput,
 	hub.RejectedExtraction:         hub.CodeBadUserInput,
+	hub.RejectedSchema:             hub.CodeBadUserInput,
 	hub.RejectedSourcePaused:       hub.CodeSourcePaused,
 	hub.RejectedMethod:             hub.CodeMethodNotAllowed,
 }
@@ -106,7 +109,7 @@ func refused(src *hub.Source, reason hub.RejectionReason) answer {
 			a.challenge = basicChallenge // some senders give credentials only when asked
 		}
 	case hub.RejectedSignatureMissing, hub.RejectedSignatureInvalid, hub.RejectedTimestamp, hub.RejectedNetwork,
-		hub.RejectedBodyTooLarge, hub.RejectedBodyInvalid, hub.RejectedExtraction:
+		hub.RejectedBodyTooLarge, hub.RejectedBodyInvalid, hub.RejectedExtraction, hub.RejectedSchema, hub.RejectedRate, hub.RejectedCaptured:
 	}
 	return a
 }
@@ -124,19 +127,8 @@ func acknowledge(src *hub.Source, receipt hub.Receipt) answer {
 	if receipt.Duplicate {
 		result = resultDuplicate
 	}
-	if own := src.Response; own != (hub.SourceResponse{}) {
-		status := own.Status
-		if status < 200 || status > 299 { // anything else would make the sender repeat what is stored
-			status = http.StatusOK
-		}
-		if own.Body == "" || status == http.StatusNoContent || status == http.StatusResetContent {
-			return answer{status: status, result: result}
-		}
-		contentType := own.ContentType
-		if contentType == "" {
-			contentType = jsonType
-		}
-		return answer{status: status, contentType: contentType, body: []byte(own.Body), result: result}
+	if a, own := ownAnswer(src, result); own {
+		return a
 	}
 	body := make([]byte, 0, 64)
 	body = append(body, `{"id":"`...)
@@ -145,6 +137,33 @@ func acknowledge(src *hub.Source, receipt hub.Receipt) answer {
 	body = strconv.AppendBool(body, receipt.Duplicate)
 	body = append(body, '}')
 	return answer{status: http.StatusOK, contentType: jsonType, body: body, result: result}
+}
+
+// acknowledgeCapture is the answer to a request that is captured.
+func acknowledgeCapture(src *hub.Source) answer {
+	if a, own := ownAnswer(src, resultCaptured); own {
+		return a
+	}
+	return answer{status: http.StatusOK, contentType: jsonType, body: []byte(`{"captured":true}`), result: resultCaptured}
+}
+
+// ownAnswer is the answer that a source has of its own, if it has.
+func ownAnswer(src *hub.Source, result string) (answer, bool) {
+	if own := src.Response; own != (hub.SourceResponse{}) {
+		status := own.Status
+		if status < 200 || status > 299 { // anything else would make the sender repeat what is stored
+			status = http.StatusOK
+		}
+		if own.Body == "" || status == http.StatusNoContent || status == http.StatusResetContent {
+			return answer{status: status, result: result}, true
+		}
+		contentType := own.ContentType
+		if contentType == "" {
+			contentType = jsonType
+		}
+		return answer{status: status, contentType: contentType, body: []byte(own.Body), result: result}, true
+	}
+	return answer{}, false
 }
 
 // answerHandshake is the answer to a provider that asks whether this is ours.

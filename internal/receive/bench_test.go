@@ -30,6 +30,10 @@ func (s nullStore) Append(_ context.Context, events []*hub.Event) ([]hub.Receipt
 
 func (nullStore) Reject(context.Context, *hub.Rejection) error { return nil }
 
+func (nullStore) Capture(context.Context, *hub.Rejection) (bool, error) { return false, nil }
+
+func (nullStore) Refresh(context.Context) error { return nil }
+
 func (nullStore) EventsByID(context.Context, []string) (map[string]*hub.Event, error) {
 	return nil, nil
 }

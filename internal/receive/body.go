@@ -47,8 +47,7 @@ func (d *Door) readBody(w http.ResponseWriter, r *http.Request, src *hub.Source,
 		return webhook.Verdict{Reason: hub.RejectedBodyInvalid, Detail: fmt.Sprintf(
 			"The body ended before it was whole: %s. Usually the sender gave up or the connection broke.", progress(req.Body, r.ContentLength))}, ""
 	case len(req.Body) > limit:
-		return webhook.Verdict{Reason: hub.RejectedBodyTooLarge, Detail: fmt.Sprintf(
-			"The body is longer than the %d bytes that the source accepts (maxBodyBytes).", limit)}, ""
+		return tooLarge(src), ""
 	}
 	return webhook.Verdict{}, ""
 }
@@ -108,4 +107,10 @@ func progress(body []byte, announced int64) string {
 		return fmt.Sprintf("%d bytes of a body of unknown length came", len(body))
 	}
 	return fmt.Sprintf("%d of %d bytes came", len(body), announced)
+}
+
+// tooLarge refuses a body that is longer than its source accepts.
+func tooLarge(src *hub.Source) webhook.Verdict {
+	return webhook.Verdict{Reason: hub.RejectedBodyTooLarge, Detail: fmt.Sprintf(
+		"The body is longer than the %d bytes that the source accepts (maxBodyBytes).", maxBody(src))}
 }

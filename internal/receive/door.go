@@ -39,6 +39,10 @@ type Store interface {
 	Append(ctx context.Context, events []*hub.Event) ([]hub.Receipt, error)
 	// Reject records a refused request.
 	Reject(ctx context.Context, rejection *hub.Rejection) error
+	// Capture records a request if its source still has some to capture, and says whether.
+	Capture(ctx context.Context, rejection *hub.Rejection) (bool, error)
+	// Refresh brings the snapshot up to what other nodes have changed.
+	Refresh(ctx context.Context) error
 	// EventsByID loads events without their payloads.
 	EventsByID(ctx context.Context, ids []string) (map[string]*hub.Event, error)
 }
@@ -61,12 +65,20 @@ type Config struct {
 	// commit takes longer may still be stored: the sender is told to try again, and
 	// its dedupe key makes one event of the two.
 	CommitTimeout time.Duration
+	// PerAddress limits what one address may send, before anything is read of it; the
+	// zero value does not.
+	PerAddress hub.RateLimit
+	// Proxies are the networks of proxies that are trusted to name whom they forward for.
+	Proxies []netip.Prefix
+	// Keys has the public keys that JSON Web Tokens are signed with. Without it there are none.
+	Keys webhook.Keys
 	// Observe, if set, is told of each request: what became of it (ACCEPTED,
 	// DUPLICATE, HANDSHAKE, or why not) and how long that took. It must not block.
 	Observe func(result string, took time.Duration)
 }
 
-// Door receives events. It is safe for concurrent use and has no goroutines.
+// Door receives events. It is safe for concurrent use. Once nothing comes in any more,
+// Close stores what it still has to tell.
 type Door struct {
 	store         Store
 	adapter       *webhook.Adapter
@@ -76,7 +88,12 @@ type Door struct {
 	fingerprint   func(hub.Secret) string
 	readTimeout   time.Duration
 	commitTimeout time.Duration
+	proxies       []netip.Prefix
+	limits        *limits
+	floods        *floods
+	fresh         *fresh
 	observe       func(result string, took time.Duration)
+	schemas       schemas
 }
 
 // New makes a door.
@@ -92,15 +109,25 @@ func New(c Config) *Door {
 	}
 	return &Door{
 		store:         c.Store,
-		adapter:       webhook.New(c.Providers, c.Expressions),
+		adapter:       webhook.New(c.Providers, c.Expressions).WithKeys(c.Keys),
 		clock:         c.Clock,
 		logger:        c.Logger,
 		fingerprint:   c.Fingerprint,
 		publicURL:     strings.TrimRight(c.PublicURL, "/"),
 		readTimeout:   cmp.Or(c.ReadTimeout, DefaultReadTimeout),
 		commitTimeout: cmp.Or(c.CommitTimeout, DefaultCommitTimeout),
+		proxies:       c.Proxies,
+		limits:        newLimits(c.PerAddress),
+		floods:        newFloods(c.Store, c.Logger),
+		fresh:         newFresh(c.Store),
 		observe:       c.Observe,
 	}
+}
+
+// Close stores what the door has counted and not told yet. Nothing may come in any more.
+func (d *Door) Close(ctx context.Context) error {
+	d.floods.close(ctx)
+	return nil
 }
 
 // ServeHTTP answers the requests of webhook sources. The handler must see paths
@@ -109,12 +136,17 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		bound(w, d.readTimeout)
 	}
-	src := d.source(r.URL.Path)
+	began, now, from := time.Now(), d.clock.Now(), d.sender(r)
+	tooMany := d.limits.address(from, now)
+	src := d.source(r.Context(), r.URL.Path, tooMany == 0)
 	if src == nil {
+		if tooMany > 0 {
+			d.done(limited(w, r, tooMany), w, began)
+			return
+		}
 		problemOf(hub.CodeNotFound).write(w)
 		return
 	}
-	began := time.Now()
 	req := &webhook.Request{
 		Method:     r.Method,
 		Target:     r.RequestURI,
@@ -122,38 +154,67 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		RawQuery:   r.URL.RawQuery,
 		Host:       r.Host,
 		Header:     r.Header,
-		Peer:       peer(r.RemoteAddr),
-		ReceivedAt: d.clock.Now(),
+		Peer:       from,
+		ReceivedAt: now,
 
 		Fingerprint: d.fingerprint,
 	}
 	// The work outlives a sender who hangs up: a request that came in whole is
 	// stored, or recorded as refused, whether or not anybody waits for the answer.
 	ctx := context.WithoutCancel(r.Context())
-	a := d.answer(ctx, w, r, src, req)
+	if tooMany > 0 {
+		d.flood(ctx, src, req, "address", d.addressLimited(from))
+		d.done(limited(w, r, tooMany), w, began)
+		return
+	}
+	d.done(d.answer(ctx, w, r, src, req), w, began)
+}
+
+// done sends an answer and tells the observer.
+func (d *Door) done(a answer, w http.ResponseWriter, began time.Time) {
 	a.write(w)
 	if d.observe != nil {
 		d.observe(a.result, time.Since(began))
 	}
 }
 
-// source finds the webhook source that a path leads to, or nil.
-func (d *Door) source(path string) *hub.Source {
+// source finds the webhook source that a path leads to, or nil. One that this node does
+// not know is looked for if that is asked for.
+func (d *Door) source(ctx context.Context, path string, look bool) *hub.Source {
 	rest, found := strings.CutPrefix(path, Prefix)
 	if !found {
 		return nil
 	}
 	slug, _, _ := strings.Cut(rest, "/")
-	if src := d.store.Configuration().SourcesBySlug[slug]; src != nil && src.Kind == hub.SourceWebhook {
-		return src
+	src := d.store.Configuration().SourcesBySlug[slug]
+	if src == nil && look {
+		src = d.fresh.source(ctx, slug)
 	}
-	return nil
+	if src == nil || src.Kind != hub.SourceWebhook {
+		return nil
+	}
+	return src
 }
 
-// answer is the path of one request, from its first byte to what is answered.
+// answer is the path of one request, from its first byte to what is answered. What is
+// captured is neither kept out by its network nor by a pause. Before anything is refused
+// for what is configured, the source is looked at again.
 func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Request, src *hub.Source, req *webhook.Request) answer {
-	if verdict := d.adapter.Admit(src, req); !verdict.Accepted() {
-		return d.refuse(ctx, src, req, verdict)
+	capturing := func() bool { return src.Capturing > 0 && carriesEvent(r.Method) }
+	admitted := d.adapter.Admit(src, req)
+	if d.again(ctx, &src, !admitted.Accepted() && !capturing()) {
+		admitted = d.adapter.Admit(src, req)
+	}
+	if !admitted.Accepted() && !capturing() {
+		return d.refuse(ctx, src, req, admitted)
+	}
+	wait := d.limits.source(src, d.store.Configuration().Sources, req.ReceivedAt)
+	if d.again(ctx, &src, wait > 0) {
+		wait = d.limits.source(src, d.store.Configuration().Sources, req.ReceivedAt)
+	}
+	if wait > 0 {
+		d.flood(ctx, src, req, "source", sourceLimited(src, req.Peer))
+		return limited(w, r, wait)
 	}
 	if !carriesEvent(r.Method) {
 		if asks(r.Method) {
@@ -163,10 +224,13 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		}
 		return d.refuse(ctx, src, req, webhook.Verdict{Reason: hub.RejectedMethod, Detail: "The method was " + methodText(r.Method) + "; events come by POST, PUT or PATCH."})
 	}
-	if src.State == hub.SourcePaused {
+	d.again(ctx, &src, src.State == hub.SourcePaused && !capturing())
+	if src.State == hub.SourcePaused && !capturing() {
 		d.keepStart(w, r, req)
-		return d.refuse(ctx, src, req, webhook.Verdict{Reason: hub.RejectedSourcePaused, Detail: "The source is paused. The sender was told to try again later; resume the source to accept its requests."})
+		return d.refuse(ctx, src, req, paused)
 	}
+	d.again(ctx, &src, r.ContentLength > int64(maxBody(src)))
+	wasCapturing := capturing()
 	if verdict, code := d.readBody(w, r, src, req); !verdict.Accepted() {
 		refused := d.refuse(ctx, src, req, verdict)
 		if code != "" {
@@ -177,24 +241,96 @@ func (d *Door) answer(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if handshake, asked := d.adapter.Handshake(ctx, src, req, false); asked {
 		return d.shake(ctx, src, req, handshake)
 	}
-	if verdict := d.adapter.Verify(ctx, src, req); !verdict.Accepted() {
-		return d.refuse(ctx, src, req, verdict)
+	src, verdict := d.verify(ctx, src, req)
+	if verdict.Accepted() {
+		if handshake, asked := d.adapter.Handshake(ctx, src, req, true); asked {
+			return d.shake(ctx, src, req, handshake)
+		}
 	}
-	if handshake, asked := d.adapter.Handshake(ctx, src, req, true); asked {
-		return d.shake(ctx, src, req, handshake)
+	if src.Capturing > 0 {
+		if a, captured := d.capture(ctx, src, req, verdict); captured {
+			return a
+		}
 	}
-	extracted, verdict := d.adapter.Extract(src, req, webhook.Extracted{})
+	if wasCapturing && verdict.Accepted() { // what was to be captured is, and the rest is as always
+		verdict = d.adapter.Admit(src, req)
+		if verdict.Accepted() && src.State == hub.SourcePaused {
+			verdict = paused
+		}
+	}
+	if !verdict.Accepted() {
+		a := d.refuse(ctx, src, req, verdict)
+		if d.adapter.Bare(ctx, src, req) {
+			a.contentType, a.body = "", nil
+		}
+		return a
+	}
+	event, verdict := d.event(src, req, webhook.Extracted{})
+	if d.again(ctx, &src, !verdict.Accepted()) {
+		if verdict = d.adapter.Verify(ctx, src, req); verdict.Accepted() {
+			event, verdict = d.event(src, req, webhook.Extracted{})
+		}
+	}
 	if !verdict.Accepted() {
 		return d.refuse(ctx, src, req, verdict)
 	}
-	event := newEvent(src, extracted, req.ReceivedAt)
-	event.ContentType = hub.ValidText(req.Header.Get("Content-Type"))
-	event.Payload = &hub.Payload{Body: req.Body, Headers: redact(src, req), Query: validQuery(webhook.RedactQuery(src, req.RawQuery))}
 	receipts, err := d.Receive(ctx, []*hub.Event{event})
 	if err != nil {
 		return d.unavailable(ctx, src, err)
 	}
 	return acknowledge(src, receipts[0])
+}
+
+// paused is why a paused source refuses.
+var paused = webhook.Verdict{
+	Reason: hub.RejectedSourcePaused,
+	Detail: "The source is paused. The sender was told to try again later; resume the source to accept its requests.",
+}
+
+// again brings a source up to what another node may have made of it, if it would refuse,
+// and reports whether anything is new.
+func (d *Door) again(ctx context.Context, src **hub.Source, refuses bool) bool {
+	if !refuses {
+		return false
+	}
+	newer := d.fresh.newer(ctx, *src)
+	if newer == nil {
+		return false
+	}
+	*src = newer
+	return true
+}
+
+// verify judges a request by its source. Before it is refused the source is looked at
+// again, for what another node may have changed of it, such as its secrets.
+func (d *Door) verify(ctx context.Context, src *hub.Source, req *webhook.Request) (*hub.Source, webhook.Verdict) {
+	verdict := d.adapter.Verify(ctx, src, req)
+	if d.again(ctx, &src, !verdict.Accepted()) {
+		verdict = d.adapter.Verify(ctx, src, req)
+	}
+	return src, verdict
+}
+
+// capture keeps a request instead of receiving it, if its source still wants that.
+func (d *Door) capture(ctx context.Context, src *hub.Source, req *webhook.Request, verdict webhook.Verdict) (answer, bool) {
+	detail := "Captured by order of captureSource, so it became no event. Its verification would have succeeded."
+	if !verdict.Accepted() {
+		detail = "Captured by order of captureSource. Otherwise it would have been refused with " + string(verdict.Reason) + ": " + verdict.Detail
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.commitTimeout)
+	defer cancel()
+	captured, err := d.store.Capture(ctx, d.rejection(src, req, webhook.Verdict{Reason: hub.RejectedCaptured, Detail: detail}))
+	if err != nil {
+		return d.unavailable(ctx, src, err), true
+	}
+	return acknowledgeCapture(src), captured
+}
+
+// flood keeps that a request was beyond a limit.
+func (d *Door) flood(ctx context.Context, src *hub.Source, req *webhook.Request, which, detail string) {
+	d.floods.add(ctx, which, func() *hub.Rejection {
+		return d.rejection(src, req, webhook.Verdict{Reason: hub.RejectedRate, Detail: detail})
+	}, src.ID, req.ReceivedAt)
 }
 
 // Receive hands normalised events to the store, all in one transaction and in
@@ -208,13 +344,14 @@ func (d *Door) Receive(ctx context.Context, events []*hub.Event) ([]hub.Receipt,
 
 func newEvent(src *hub.Source, e webhook.Extracted, receivedAt time.Time) *hub.Event {
 	return &hub.Event{
-		ID:          hub.NewID(hub.EventPrefix, receivedAt),
-		SourceID:    src.ID,
-		Type:        e.Type,
-		DedupeKey:   e.DedupeKey,
-		OrderingKey: e.OrderingKey,
-		OccurredAt:  e.OccurredAt,
-		ReceivedAt:  receivedAt,
+		ID:           hub.NewID(hub.EventPrefix, receivedAt),
+		SourceID:     src.ID,
+		Type:         e.Type,
+		DedupeKey:    e.DedupeKey,
+		DedupeWindow: e.DedupeWindow,
+		OrderingKey:  e.OrderingKey,
+		OccurredAt:   e.OccurredAt,
+		ReceivedAt:   receivedAt,
 	}
 }
 
@@ -231,7 +368,26 @@ func (d *Door) shake(ctx context.Context, src *hub.Source, req *webhook.Request,
 
 // refuse records why a request is refused and returns what its sender is told.
 func (d *Door) refuse(ctx context.Context, src *hub.Source, req *webhook.Request, verdict webhook.Verdict) answer {
-	rejection := &hub.Rejection{
+	if err := d.record(ctx, src, req, verdict); err != nil && !errors.Is(err, hub.ErrNotFound) {
+		d.logger.ErrorContext(ctx, "rejection not stored",
+			slog.String("source_id", src.ID), slog.String("reason", string(verdict.Reason)), slog.Any("error", err))
+	}
+	return refused(src, verdict.Reason)
+}
+
+// record stores why a request is refused, and returns once that is durable.
+func (d *Door) record(ctx context.Context, src *hub.Source, req *webhook.Request, verdict webhook.Verdict) error {
+	rejection := d.rejection(src, req, verdict)
+	d.logger.DebugContext(ctx, "request refused",
+		slog.String("source_id", src.ID), slog.String("rejection_id", rejection.ID), slog.String("reason", string(verdict.Reason)))
+	ctx, cancel := context.WithTimeout(ctx, d.commitTimeout)
+	defer cancel()
+	return d.store.Reject(ctx, rejection)
+}
+
+// rejection is what is kept of a request.
+func (d *Door) rejection(src *hub.Source, req *webhook.Request, verdict webhook.Verdict) *hub.Rejection {
+	return &hub.Rejection{
 		ID:         hub.NewID(hub.RejectionPrefix, req.ReceivedAt),
 		SourceID:   src.ID,
 		Reason:     verdict.Reason,
@@ -241,15 +397,6 @@ func (d *Door) refuse(ctx context.Context, src *hub.Source, req *webhook.Request
 		Body:       req.Body[:min(len(req.Body), hub.MaxRejectionBodyBytes)],
 		ReceivedAt: req.ReceivedAt,
 	}
-	d.logger.DebugContext(ctx, "request refused",
-		slog.String("source_id", src.ID), slog.String("rejection_id", rejection.ID), slog.String("reason", string(verdict.Reason)))
-	ctx, cancel := context.WithTimeout(ctx, d.commitTimeout)
-	defer cancel()
-	if err := d.store.Reject(ctx, rejection); err != nil && !errors.Is(err, hub.ErrNotFound) {
-		d.logger.ErrorContext(ctx, "rejection not stored",
-			slog.String("source_id", src.ID), slog.String("reason", string(verdict.Reason)), slog.Any("error", err))
-	}
-	return refused(src, verdict.Reason)
 }
 
 // unavailable turns what the store could not do into an answer.

@@ -34,6 +34,8 @@ func TestHandshakesOfPresets(t *testing.T) {
 		"Meta, wrong":      {vendorSource("meta", token, "s"), "GET", "?hub.mode=subscribe&hub.verify_token=no&hub.challenge=42", nil, "", 401, "", "", "", "CREDENTIALS_INVALID"},
 		"Dropbox":          {vendorSource("dropbox", nil, "s"), "GET", "?challenge=abc", nil, "", 200, "abc", "Content-Type", "text/plain; charset=utf-8", ""},
 		"Trello":           {vendorSource("trello", nil, "s"), "HEAD", "", nil, "", 200, "", "", "", ""},
+		"Intercom":         {vendorSource("intercom", nil, "s"), "HEAD", "", nil, "", 200, "", "", "", ""},
+		"Event Grid, void": {vendorSource("azure-eventgrid", nil, "s"), "POST", "", nil, `[{"eventType":"Microsoft.EventGrid.SubscriptionValidationEvent","data":{}}]`, 422, "", "", "", "BODY_INVALID"},
 		"Okta":             {vendorSource("okta", map[string]any{"authSecret": "s"}), "GET", "", headers("X-Okta-Verification-Challenge", "v"), "", 200, `{"verification":"v"}`, "Content-Type", "application/json", ""},
 		"CloudEvents":      {vendorSource("cloudevents", nil, "s"), "OPTIONS", "", headers("WebHook-Request-Origin", "a.example"), "", 200, "", "WebHook-Allowed-Origin", "a.example", ""},
 		"Event Grid":       {vendorSource("azure-eventgrid", nil, "s"), "POST", "", nil, `[{"eventType":"Microsoft.EventGrid.SubscriptionValidationEvent","data":{"validationCode":"5"}}]`, 200, `{"validationResponse":"5"}`, "", "", ""},
@@ -57,6 +59,24 @@ func TestHandshakesOfPresets(t *testing.T) {
 				t.Errorf("kept: %s", store.why())
 			}
 		})
+	}
+}
+
+// TestXerosIntentIsRefusedWithoutABody has what Xero demands of an answer to its intent
+// to receive, right or wrong. A wrong signature on an event is told as everywhere.
+func TestXerosIntentIsRefusedWithoutABody(t *testing.T) {
+	t.Parallel()
+	for body, bare := range map[string]bool{`{"events":[],"entropy":"x"}`: true, `{"events":[{"resourceId":"r1"}]}`: false} {
+		for _, header := range []http.Header{headers("X-Xero-Signature", "AAAA"), nil} {
+			store := newStore(vendorSource("xero", nil, "s"))
+			got := send(t, http.MethodPost, serve(t, store)+"/in/acme", header, []byte(body))
+			if got.status != 401 || (got.body == "") != bare || (got.header.Get("Content-Type") == "") != bare || got.header.Get("Set-Cookie") != "" {
+				t.Errorf("%s is answered %d %q %v", body, got.status, got.body, got.header)
+			}
+			if events, rejections := store.counts(); events != 0 || rejections != 1 {
+				t.Errorf("%s: %d events, %d rejections", body, events, rejections)
+			}
+		}
 	}
 }
 

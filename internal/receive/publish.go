@@ -12,14 +12,15 @@ import (
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
 
-// MaxPublications is how many events one call can publish.
-const MaxPublications = 500
+// maxPublications is how many events one call can publish.
+const maxPublications = 500
 
 // Publication is an event that somebody publishes.
 type Publication struct {
-	SourceID string // "": the built-in API source
-	Type     string
-	Payload  json.RawMessage // becomes the body as it is
+	SourceID  string // "": the built-in API source
+	PartnerID string // whom it is addressed to; "": nobody in particular
+	Type      string
+	Payload   json.RawMessage // becomes the body as it is
 	// The rest may be empty; an expression of the source then stands in.
 	DedupeKey   string
 	OrderingKey string
@@ -40,11 +41,14 @@ type Published struct {
 // order; those without errors are stored in one transaction, and an error means
 // that none of them was.
 func (d *Door) Publish(ctx context.Context, publications []Publication) ([]Published, error) {
-	if len(publications) > MaxPublications {
-		return nil, hub.NewError(hub.CodeBadUserInput, fmt.Sprintf("at most %d events can be published at once", MaxPublications))
+	if len(publications) > maxPublications {
+		return nil, hub.NewError(hub.CodeBadUserInput, fmt.Sprintf("at most %d events can be published at once", maxPublications))
 	}
 	now := d.clock.Now()
-	configuration := d.store.Configuration()
+	configuration, err := d.knowing(ctx, publications)
+	if err != nil {
+		return nil, fmt.Errorf("publish events: %w", err)
+	}
 	published := make([]Published, len(publications))
 	events := make([]*hub.Event, 0, len(publications))
 	places := make([]int, 0, len(publications)) // of each event among the publications
@@ -72,7 +76,7 @@ func (d *Door) Publish(ctx context.Context, publications []Publication) ([]Publi
 			continue
 		}
 		p.Event = events[i]
-		p.Event.Sequence = receipt.Sequence
+		p.Event.Sequence, p.Event.OutOfOrder = receipt.Sequence, receipt.OutOfOrder
 	}
 	if len(duplicates) == 0 {
 		return published, nil
@@ -89,10 +93,26 @@ func (d *Door) Publish(ctx context.Context, publications []Publication) ([]Publi
 	return published, nil
 }
 
+// knowing returns the configuration, newly read where this node does not know what a
+// publication names: another node may have made it a moment ago.
+func (d *Door) knowing(ctx context.Context, publications []Publication) (*hub.Configuration, error) {
+	c := d.store.Configuration()
+	for _, p := range publications {
+		if p.SourceID != "" && c.Sources[p.SourceID] == nil || p.PartnerID != "" && c.Partners[p.PartnerID] == nil {
+			err := d.store.Refresh(ctx)
+			return d.store.Configuration(), err
+		}
+	}
+	return c, nil
+}
+
 // normalise makes an event of a publication, or says what is wrong with it.
 func (d *Door) normalise(c *hub.Configuration, p *Publication, now time.Time) (*hub.Event, hub.UserErrors) {
 	var problems hub.UserErrors
 	src := publishTo(c, p.SourceID, &problems)
+	if p.PartnerID != "" && c.Partners[p.PartnerID] == nil {
+		problems.Add(hub.InputNotFound, "there is no such partner", "partnerId")
+	}
 	if p.Type == "" {
 		problems.Add(hub.InputRequired, "an event has a type", "type")
 	} else {
@@ -124,7 +144,12 @@ func (d *Door) normalise(c *hub.Configuration, p *Publication, now time.Time) (*
 		problems.Add(hub.InputInvalid, verdict.Detail, "payload")
 		return nil, problems
 	}
+	if verdict := d.schemas.check(c, src, extracted.Type, p.Payload); !verdict.Accepted() {
+		problems.Add(hub.InputInvalid, verdict.Detail, "payload")
+		return nil, problems
+	}
 	event := newEvent(src, extracted, now)
+	event.PartnerID = p.PartnerID
 	event.ContentType = jsonType
 	event.Payload = &hub.Payload{Body: p.Payload}
 	return event, nil
@@ -139,6 +164,9 @@ func publishTo(c *hub.Configuration, id string, problems *hub.UserErrors) *hub.S
 	switch {
 	case src == nil:
 		problems.Add(hub.InputNotFound, "there is no such source", "sourceId")
+		return nil
+	case src.ID == hub.BuiltInHubID:
+		problems.Add(hub.InputForbidden, "this source has the hub's own events; nobody else publishes to it", "sourceId")
 		return nil
 	case src.Kind != hub.SourceAPI:
 		problems.Add(hub.InputInvalid, fmt.Sprintf("events are published to sources of kind API; this one is of kind %s", src.Kind), "sourceId")

@@ -37,6 +37,8 @@ type store struct {
 	appends       int
 	err           error
 	rejectErr     error
+	captures      int    // how many requests are still to be captured
+	refreshed     func() // called within Refresh
 	appended      func() // called within Append, before it returns
 }
 
@@ -44,7 +46,20 @@ func newStore(sources ...*hub.Source) *store {
 	return &store{configuration: hub.NewConfiguration(1, sources, nil, nil)}
 }
 
-func (s *store) Configuration() *hub.Configuration { return s.configuration }
+func (s *store) Configuration() *hub.Configuration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.configuration
+}
+
+func (s *store) Refresh(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refreshed != nil {
+		s.refreshed()
+	}
+	return nil
+}
 
 func (s *store) Append(ctx context.Context, events []*hub.Event) ([]hub.Receipt, error) {
 	s.mu.Lock()
@@ -81,6 +96,17 @@ func (s *store) Reject(_ context.Context, r *hub.Rejection) error {
 	defer s.mu.Unlock()
 	s.rejections = append(s.rejections, r)
 	return s.rejectErr
+}
+
+func (s *store) Capture(ctx context.Context, r *hub.Rejection) (bool, error) {
+	s.mu.Lock()
+	left := s.captures
+	s.captures = max(left-1, 0)
+	s.mu.Unlock()
+	if left == 0 {
+		return false, nil
+	}
+	return true, s.Reject(ctx, r)
 }
 
 func (s *store) EventsByID(_ context.Context, ids []string) (map[string]*hub.Event, error) {
@@ -122,6 +148,30 @@ func (s *store) refusal(t testing.TB) *hub.Rejection {
 		t.Fatal("nothing was rejected")
 	}
 	return s.rejections[len(s.rejections)-1]
+}
+
+// configure replaces the sources.
+func (s *store) configure(sources ...*hub.Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	copies := make([]*hub.Source, len(sources))
+	for i, src := range sources {
+		of := *src
+		copies[i] = &of
+	}
+	s.configuration = hub.NewConfiguration(s.configuration.Revision+1, copies, nil, nil)
+}
+
+// told counts the rejections by their IDs and the requests that they stand for.
+func (s *store) told() (ids, requests int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := map[string]bool{}
+	for _, r := range s.rejections {
+		seen[r.ID] = true
+		requests += max(r.Requests, 1)
+	}
+	return len(seen), requests
 }
 
 func (s *store) why() string {

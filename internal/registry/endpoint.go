@@ -1,28 +1,35 @@
 package registry
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
+	"github.com/hookgraph/hookgraph/internal/broker"
 	"github.com/hookgraph/hookgraph/internal/hub"
-	"github.com/hookgraph/hookgraph/internal/outbound"
 	"github.com/hookgraph/hookgraph/internal/signature"
 )
 
 // Bounds of an endpoint's settings, besides those of the vocabulary.
 const (
-	MaxSigningSecrets = 5
-	MaxOverlap        = 30 * 24 * time.Hour
-	MaxHeaders        = 32
+	maxSigningSecrets = 5
+	maxOverlap        = 30 * 24 * time.Hour
+	maxHeaders        = 32
 	MaxHeaderBytes    = 8 << 10 // names and values together
-	MaxRate           = 1_000_000
-	MinRatePeriod     = time.Millisecond
-	MaxRatePeriod     = 24 * time.Hour
+	maxRate           = 1_000_000
+	minRatePeriod     = time.Millisecond
+	maxRatePeriod     = 24 * time.Hour
+	minMaxAge         = time.Second
+	maxMaxAge         = 30 * 24 * time.Hour
 )
+
+// switchOverlap is how long secrets of another scheme go on signing after the
+// endpoint's scheme was changed.
+const switchOverlap = 24 * time.Hour
 
 // RetryPolicyInput says when a failed delivery is tried again. What is not given
 // is as by default.
@@ -35,6 +42,7 @@ type RetryPolicyInput struct {
 // CreateEndpointInput is an endpoint to be.
 type CreateEndpointInput struct {
 	Name           string
+	PartnerID      Optional[string]           // whoever asks
 	Kind           Optional[hub.EndpointKind] // HTTP
 	URL            Optional[string]
 	Timeout        Optional[time.Duration]
@@ -42,7 +50,9 @@ type CreateEndpointInput struct {
 	RateLimit      Optional[hub.RateLimit] // none
 	RetryPolicy    Optional[RetryPolicyInput]
 	Headers        Optional[[]hub.Header]
-	SigningSecret  Optional[hub.Secret] // generated
+	Auth           Optional[EndpointAuthInput] // none
+	MaxAge         Optional[time.Duration]     // none
+	SigningSecret  Optional[hub.Secret]        // generated
 	Signing        Optional[hub.SigningScheme]
 }
 
@@ -56,11 +66,14 @@ type UpdateEndpointInput struct {
 	RateLimit      Optional[hub.RateLimit]
 	RetryPolicy    Optional[RetryPolicyInput]
 	Headers        Optional[[]hub.Header]
+	Auth           Optional[EndpointAuthInput]
+	MaxAge         Optional[time.Duration]
 	Signing        Optional[hub.SigningScheme]
 }
 
 // CreateEndpoint makes an endpoint and returns it with its signing secret, which
-// is not shown again; "" where it does not sign.
+// is not shown again; "" where it does not sign, or signs with a private key, which
+// nobody else needs.
 func (r *Registry) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (*hub.Endpoint, hub.Secret, error) {
 	now := r.now()
 	e := &hub.Endpoint{
@@ -69,13 +82,22 @@ func (r *Registry) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (
 		Signing: hub.SigningStandardV1, CreatedAt: now, UpdatedAt: now,
 	}
 	var p problems
-	if e.Kind != hub.EndpointHTTP {
-		p.add(hub.InputInvalid, fmt.Sprintf("an endpoint is of kind %s", hub.EndpointHTTP), "kind")
+	url := Some(in.URL.Value)
+	switch e.Kind {
+	case hub.EndpointHTTP, hub.EndpointQueue:
+	case hub.EndpointStream:
+		url = in.URL
+	default:
+		p.add(hub.InputInvalid, "an endpoint is of kind HTTP, STREAM or QUEUE", "kind")
 		return nil, "", p.err() // all else depends on the kind
 	}
+	var err error
+	if e.PartnerID, err = r.owner(ctx, in.PartnerID, &p); err != nil {
+		return nil, "", err
+	}
 	r.editEndpoint(e, UpdateEndpointInput{
-		Name: Some(in.Name), URL: Some(in.URL.Value), Timeout: in.Timeout, MaxConcurrency: in.MaxConcurrency,
-		RateLimit: in.RateLimit, RetryPolicy: in.RetryPolicy, Headers: in.Headers, Signing: in.Signing,
+		Name: Some(in.Name), URL: url, Timeout: in.Timeout, MaxConcurrency: in.MaxConcurrency,
+		RateLimit: in.RateLimit, RetryPolicy: in.RetryPolicy, Headers: in.Headers, Auth: in.Auth, MaxAge: in.MaxAge, Signing: in.Signing,
 	}, &p)
 	secret := in.SigningSecret.Value
 	switch {
@@ -84,11 +106,11 @@ func (r *Registry) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (
 			p.add(hub.InputInvalid, "the endpoint does not sign, so nothing would use it", "signingSecret")
 		}
 	case in.SigningSecret.given():
-		if _, err := signature.ParseSecret(secret); err != nil {
+		if err := checkSecret(e.Signing, secret); err != nil {
 			p.add(hub.InputInvalid, err.Error(), "signingSecret")
 		}
 	default:
-		secret = signature.GenerateSecret()
+		secret = generateSecret(e.Signing)
 	}
 	if err := p.err(); err != nil {
 		return nil, "", err
@@ -99,28 +121,87 @@ func (r *Registry) CreateEndpoint(ctx context.Context, in CreateEndpointInput) (
 	if err := r.store.CreateEndpoint(ctx, e); err != nil {
 		return nil, "", err
 	}
-	return e, secret, nil
+	return e, shownSecret(secret), nil
+}
+
+// checkSecret says what is wrong with a secret that was given for a scheme.
+func checkSecret(scheme hub.SigningScheme, secret hub.Secret) error {
+	if scheme == hub.SigningStandardV1A {
+		_, err := signature.PublicKey(secret)
+		return err
+	}
+	_, err := signature.ParseSecret(secret)
+	return err
+}
+
+func generateSecret(scheme hub.SigningScheme) hub.Secret {
+	if scheme == hub.SigningStandardV1A {
+		return signature.GeneratePrivateKey()
+	}
+	return signature.GenerateSecret()
+}
+
+// shownSecret is what an endpoint's owner is shown of a new secret, this once. Of a
+// private key nothing is: the public one is all that receivers need.
+func shownSecret(secret hub.Secret) hub.Secret {
+	if signature.IsPrivateKey(secret) {
+		return ""
+	}
+	return secret
 }
 
 func newSigningSecret(secret hub.Secret, now time.Time) hub.SigningSecret {
 	return hub.SigningSecret{ID: hub.NewID(hub.SecretPrefix, now), Secret: secret, CreatedAt: now}
 }
 
-// UpdateEndpoint changes an endpoint.
-func (r *Registry) UpdateEndpoint(ctx context.Context, in UpdateEndpointInput) (*hub.Endpoint, error) {
-	return r.store.UpdateEndpoint(ctx, in.ID, func(e *hub.Endpoint) error {
+// UpdateEndpoint changes an endpoint. Where its scheme of signing is changed to
+// another, it gets a secret for that, which is returned like that of CreateEndpoint;
+// those before sign as well for a day.
+func (r *Registry) UpdateEndpoint(ctx context.Context, in UpdateEndpointInput) (*hub.Endpoint, hub.Secret, error) {
+	var made hub.Secret
+	saved, err := r.store.UpdateEndpoint(ctx, in.ID, func(e *hub.Endpoint) error {
 		var p problems
 		r.editEndpoint(e, in, &p)
-		if in.Signing.Set && e.Signing == hub.SigningStandardV1 && !hasLiveSecret(e, r.now()) {
-			p.add(hub.InputInvalid, "the endpoint has no signing secret: get one by rotateEndpointSecret first", "signing")
-		}
 		e.UpdatedAt = r.now()
+		if made = ""; len(p.list) == 0 && in.Signing.Set && e.Signing != hub.SigningNone && !signsAs(e, r.now()) {
+			made = generateSecret(e.Signing)
+			if problem := addSecret(e, made, switchOverlap, r.now()); problem != "" {
+				p.add(hub.InputLimitExceeded, problem, "signing")
+			}
+		}
 		return p.err()
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return saved, shownSecret(made), nil
+}
+
+// signsAs reports whether an endpoint has a secret of its scheme that does not expire.
+func signsAs(e *hub.Endpoint, now time.Time) bool {
+	return slices.ContainsFunc(e.SigningSecrets, func(s hub.SigningSecret) bool {
+		return s.ExpiresAt.IsZero() && live(s, now) && signature.IsPrivateKey(s.Secret) == (e.Signing == hub.SigningStandardV1A)
 	})
 }
 
-func hasLiveSecret(e *hub.Endpoint, now time.Time) bool {
-	return slices.ContainsFunc(e.SigningSecrets, func(s hub.SigningSecret) bool { return live(s, now) })
+// addSecret makes a secret an endpoint's newest. Those before end with the overlap, if
+// they do not end sooner. It returns what keeps it from that, if anything does.
+func addSecret(e *hub.Endpoint, secret hub.Secret, overlap time.Duration, now time.Time) (problem string) {
+	end := now.Add(overlap)
+	secrets := []hub.SigningSecret{newSigningSecret(secret, now)}
+	for _, old := range e.SigningSecrets {
+		if old.ExpiresAt.IsZero() || old.ExpiresAt.After(end) {
+			old.ExpiresAt = end
+		}
+		if live(old, now) {
+			secrets = append(secrets, old)
+		}
+	}
+	if len(secrets) > maxSigningSecrets {
+		return fmt.Sprintf("%d secrets sign already; wait for one to expire, or end them by a rotation with an overlap of PT0S", maxSigningSecrets)
+	}
+	e.SigningSecrets = secrets
+	return ""
 }
 
 func live(s hub.SigningSecret, now time.Time) bool {
@@ -131,11 +212,22 @@ func live(s hub.SigningSecret, now time.Time) bool {
 func (r *Registry) editEndpoint(e *hub.Endpoint, in UpdateEndpointInput, p *problems) {
 	p.name(in.Name, &e.Name)
 	switch {
+	case e.Kind == hub.EndpointStream:
+		checkStream(in, p)
+	case e.Kind == hub.EndpointQueue && (in.URL.Null || in.URL.Set && in.URL.Value == ""):
+		p.add(hub.InputRequired, "give the queue to publish to, such as nats://broker.example.com:4222/orders.created, amqp://broker.example.com/vhost?queue=orders or kafka://broker.example.com:9092/orders", "url")
+	case e.Kind == hub.EndpointQueue:
+		r.checkQueue(e, in, p)
 	case in.URL.Null || in.URL.Set && in.URL.Value == "":
 		p.add(hub.InputRequired, "give the URL to send to, such as https://example.com/hooks", "url")
 	case in.URL.Set:
+		if e.URL != in.URL.Value {
+			e.VerifiedAt = time.Time{} // whoever is there has not been asked
+		}
 		e.URL = in.URL.Value
-		r.noteURL(r.checkURL(e.URL), p)
+		if code, err := r.checkOutbound(e.URL); err != nil {
+			p.add(code, err.Error(), "url")
+		}
 	}
 	if in.Timeout.change(&e.Timeout, hub.DefaultTimeout) && (e.Timeout <= 0 || e.Timeout > hub.MaxTimeout) {
 		p.add(hub.InputInvalid, "this is more than PT0S and at most "+isoDuration(hub.MaxTimeout), "timeout")
@@ -147,8 +239,7 @@ func (r *Registry) editEndpoint(e *hub.Endpoint, in UpdateEndpointInput, p *prob
 		e.RateLimit = nil
 		if limit := in.RateLimit.Value; in.RateLimit.given() {
 			e.RateLimit = &limit
-			p.between(limit.Limit, 1, MaxRate, "rateLimit", "limit")
-			p.within(limit.Period, MinRatePeriod, MaxRatePeriod, "rateLimit", "period")
+			p.rate(limit)
 		}
 	}
 	if in.RetryPolicy.Set {
@@ -157,64 +248,44 @@ func (r *Registry) editEndpoint(e *hub.Endpoint, in UpdateEndpointInput, p *prob
 	if in.Headers.change(&e.Headers, nil) {
 		checkHeaders(e.Headers, p)
 	}
-	if in.Signing.change(&e.Signing, hub.SigningStandardV1) &&
-		e.Signing != hub.SigningStandardV1 && e.Signing != hub.SigningNone {
-		p.add(hub.InputInvalid, fmt.Sprintf("the scheme is %s or %s", hub.SigningStandardV1, hub.SigningNone), "signing")
+	if in.Auth.Set {
+		e.Auth = nil
 	}
-}
-
-func (r *Registry) noteURL(err error, p *problems) {
-	if err == nil {
-		return
+	if in.Auth.given() {
+		e.Auth = r.auth(in.Auth.Value, p, "auth")
 	}
-	code := hub.InputInvalid
-	if blocked := (*outbound.BlockedError)(nil); errors.As(err, &blocked) {
-		code = hub.InputForbidden
-	}
-	p.add(code, err.Error(), "url")
-}
-
-// checkHeaders notes headers that cannot be added to a request.
-func checkHeaders(headers []hub.Header, p *problems) {
-	if len(headers) > MaxHeaders {
-		p.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d headers can be added", MaxHeaders), "headers")
-		return
-	}
-	size := 0
-	seen := make(map[string]bool, len(headers))
-	for i, h := range headers {
-		size += len(h.Name) + len(h.Value)
-		lower := strings.ToLower(h.Name)
+	if e.Auth != nil && strings.HasPrefix(strings.ToLower(e.URL), "http:") {
 		switch {
-		case !hub.IsHeaderName(h.Name):
-			p.add(hub.InputInvalid, fmt.Sprintf("%.64q is not the name of a header", h.Name), "headers", index(i), "name")
-		case hub.IsReservedHeader(h.Name):
-			p.add(hub.InputForbidden, h.Name+" is set by the hub itself", "headers", index(i), "name")
-		case seen[lower]:
-			p.add(hub.InputConflict, h.Name+" is given twice", "headers", index(i), "name")
-		}
-		seen[lower] = true
-		if !isFieldValue(h.Value) {
-			p.add(hub.InputInvalid, "a value has no line breaks or other control characters and no blanks around it", "headers", index(i), "value")
+		case e.Auth.Kind == hub.AuthMTLS:
+			p.add(hub.InputInvalid, "a client certificate can be shown over https:// alone", "url")
+		case e.Auth.CACertificate != "":
+			p.add(hub.InputInvalid, "servers show certificates over https:// alone", "url")
 		}
 	}
-	if size > MaxHeaderBytes {
-		p.add(hub.InputLimitExceeded, fmt.Sprintf("headers have at most %d bytes together", MaxHeaderBytes), "headers")
+	if e.Kind == hub.EndpointQueue && (in.URL.Set || in.Auth.Set) {
+		if target, err := broker.Parse(e.URL); err == nil {
+			checkLogin(target, e.Auth, p, "auth")
+		}
+	}
+	if clash := authHeader(e.Auth); clash != "" && (in.Headers.Set || in.Auth.Set) {
+		for i, h := range e.Headers {
+			if strings.EqualFold(h.Name, clash) {
+				p.add(hub.InputConflict, h.Name+" carries the endpoint's credential", "headers", index(i), "name")
+			}
+		}
+	}
+	if in.MaxAge.change(&e.MaxAge, 0) {
+		p.within(e.MaxAge, minMaxAge, maxMaxAge, "maxAge")
+	}
+	if in.Signing.change(&e.Signing, hub.SigningStandardV1) && !slices.Contains(schemes, e.Signing) {
+		p.add(hub.InputInvalid, fmt.Sprintf("the scheme is %s, %s or %s", schemes[0], schemes[1], schemes[2]), "signing")
+	}
+	if e.Kind == hub.EndpointStream {
+		e.Signing = hub.SigningNone // whatever is given: nothing is sent
 	}
 }
 
-// isFieldValue reports whether a text is a field value of RFC 9110, section 5.5.
-func isFieldValue(s string) bool {
-	if strings.Trim(s, " \t") != s {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
+var schemes = []hub.SigningScheme{hub.SigningStandardV1, hub.SigningStandardV1A, hub.SigningNone}
 
 // DeleteEndpoint deletes an endpoint and its subscriptions. What waits for it is
 // canceled.
@@ -235,16 +306,56 @@ func (r *Registry) PauseEndpoint(ctx context.Context, id string) (*hub.Endpoint,
 	})
 }
 
-// ResumeEndpoint has an endpoint that is paused or disabled get its deliveries
-// again. Whether it is disabled for nothing but failures is counted from then on.
-func (r *Registry) ResumeEndpoint(ctx context.Context, id string) (*hub.Endpoint, error) {
+// maxStateReason bounds what somebody says of why an endpoint is disabled, in characters.
+const maxStateReason = 1000
+
+// DisableEndpoint holds an endpoint's deliveries until it is resumed, and says why. One
+// that is disabled stays as it is, for the reason that it has.
+func (r *Registry) DisableEndpoint(ctx context.Context, id, reason string) (*hub.Endpoint, error) {
+	reason = strings.TrimSpace(strings.ToValidUTF8(reason, "\uFFFD"))
+	if utf8.RuneCountInString(reason) > maxStateReason {
+		return nil, hub.UserErrors{{
+			Code: hub.InputLimitExceeded, Field: []string{"reason"}, Message: fmt.Sprintf("a reason has at most %d characters", maxStateReason),
+		}}
+	}
 	return r.switchEndpoint(ctx, id, func(e *hub.Endpoint) bool {
+		if e.State == hub.EndpointDisabled {
+			return false
+		}
+		e.State, e.StateReason = hub.EndpointDisabled, cmp.Or(reason, "disabled by request")
+		return true
+	})
+}
+
+// ResumeEndpoint has an endpoint that is paused or disabled get its deliveries
+// again: all that waited, the newest of each ordering key, or none of them. Nothing
+// of it is sent before that is sorted out. Whether the endpoint is disabled for
+// nothing but failures is counted from then on. One that is active stays as it is,
+// and so does what waits for it.
+func (r *Registry) ResumeEndpoint(ctx context.Context, id string, choice hub.BacklogChoice) (*hub.Endpoint, error) {
+	var conflict error
+	saved, err := r.switchEndpoint(ctx, id, func(e *hub.Endpoint) bool {
+		conflict = nil
 		if e.State == hub.EndpointActive {
 			return false
+		}
+		if choice == hub.BacklogSendNewest || choice == hub.BacklogCancel {
+			if e.Backlog != nil && e.Backlog.Choice != choice {
+				conflict = hub.UserErrors{{
+					Code: hub.InputConflict, Field: []string{"backlog"},
+					Message: "what was chosen before is still being carried out; try again in some seconds",
+				}}
+				return false
+			}
+			e.Backlog = &hub.BacklogOrder{Choice: choice, Before: r.now()}
 		}
 		e.State, e.StateReason = hub.EndpointActive, ""
 		return true
 	})
+	if conflict != nil {
+		return nil, conflict
+	}
+	return saved, err
 }
 
 // switchEndpoint changes an endpoint's state as turn does, unless that reports
@@ -261,39 +372,29 @@ func (r *Registry) switchEndpoint(ctx context.Context, id string, turn func(*hub
 	return switched(found, saved, err)
 }
 
-// RotateEndpointSecret gives an endpoint a new signing secret and returns it; it is
-// not shown again. The secrets before sign as well until the overlap ends, none of
+// RotateEndpointSecret gives an endpoint a new signing secret and returns it like
+// CreateEndpoint; it is not shown again. The secrets before sign as well until the overlap ends, none of
 // them longer than it would have.
 func (r *Registry) RotateEndpointSecret(ctx context.Context, id string, overlap time.Duration) (*hub.Endpoint, hub.Secret, error) {
-	if overlap < 0 || overlap > MaxOverlap {
+	if overlap < 0 || overlap > maxOverlap {
 		return nil, "", hub.UserErrors{{
-			Code: hub.InputInvalid, Message: "this is PT0S to " + isoDuration(MaxOverlap), Field: []string{"overlap"},
+			Code: hub.InputInvalid, Message: "this is PT0S to " + isoDuration(maxOverlap), Field: []string{"overlap"},
 		}}
 	}
-	secret := signature.GenerateSecret()
+	var secret hub.Secret
 	saved, err := r.store.UpdateEndpoint(ctx, id, func(e *hub.Endpoint) error {
-		now := r.now()
-		end := now.Add(overlap)
-		secrets := []hub.SigningSecret{newSigningSecret(secret, now)}
-		for _, old := range e.SigningSecrets {
-			if old.ExpiresAt.IsZero() || old.ExpiresAt.After(end) {
-				old.ExpiresAt = end
-			}
-			if live(old, now) {
-				secrets = append(secrets, old)
-			}
+		if e.Signing == hub.SigningNone {
+			return hub.UserErrors{{Code: hub.InputInvalid, Field: []string{"id"}, Message: "the endpoint does not sign, so it has no secret to rotate"}}
 		}
-		if len(secrets) > MaxSigningSecrets {
-			return hub.UserErrors{{
-				Code: hub.InputLimitExceeded, Field: []string{"overlap"},
-				Message: fmt.Sprintf("%d secrets sign already; wait for one to expire, or end them with an overlap of PT0S", MaxSigningSecrets),
-			}}
+		secret = generateSecret(e.Signing)
+		if problem := addSecret(e, secret, overlap, r.now()); problem != "" {
+			return hub.UserErrors{{Code: hub.InputLimitExceeded, Field: []string{"overlap"}, Message: problem}}
 		}
-		e.SigningSecrets, e.UpdatedAt = secrets, now
+		e.UpdatedAt = r.now()
 		return nil
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	return saved, secret, nil
+	return saved, shownSecret(secret), nil
 }

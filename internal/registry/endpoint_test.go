@@ -53,6 +53,15 @@ func TestANewEndpoint(t *testing.T) {
 			t.Fatal("endpoints share the default schedule's memory")
 		}
 	})
+	t.Run("that is pulled has no URL and no signature, whatever is given by default", func(t *testing.T) {
+		t.Parallel()
+		got, secret, err := setup(t).CreateEndpoint(t.Context(), registry.CreateEndpointInput{
+			Name: "Puller", Kind: registry.Some(hub.EndpointStream), Timeout: registry.Some(hub.DefaultTimeout), Signing: registry.Some(hub.SigningStandardV1),
+		})
+		if err != nil || secret != "" || got.URL != "" || got.Signing != hub.SigningNone || len(got.SigningSecrets) > 0 || got.AttemptTime() != time.Minute {
+			t.Fatalf("got %+v %v", got, err)
+		}
+	})
 	t.Run("takes everything that is right", func(t *testing.T) {
 		t.Parallel()
 		given := signature.GenerateSecret()
@@ -103,7 +112,7 @@ func TestEverythingWrongWithAnEndpoint(t *testing.T) {
 		want   []string
 	}{
 		"no name":              {func(in *registry.CreateEndpointInput) { in.Name = "" }, []string{"REQUIRED input.name: give it a name"}},
-		"an unknown kind":      {func(in *registry.CreateEndpointInput) { in.Kind = registry.Some(hub.EndpointKind("QUEUE")) }, []string{"INVALID input.kind: of kind HTTP"}},
+		"an unknown kind":      {func(in *registry.CreateEndpointInput) { in.Kind = registry.Some(hub.EndpointKind("PIGEON")) }, []string{"INVALID input.kind: of kind HTTP, STREAM or QUEUE"}},
 		"no URL":               {func(in *registry.CreateEndpointInput) { in.URL = registry.Optional[string]{} }, []string{"REQUIRED input.url: give the URL"}},
 		"a null URL":           {func(in *registry.CreateEndpointInput) { in.URL = registry.Null[string]() }, []string{"REQUIRED input.url: give the URL"}},
 		"no URL at all":        {func(in *registry.CreateEndpointInput) { in.URL = registry.Some("example.com") }, []string{"INVALID input.url: must start with https://"}},
@@ -132,7 +141,11 @@ func TestEverythingWrongWithAnEndpoint(t *testing.T) {
 		}, []string{"INVALID input.signingSecret: does not sign"}},
 		"a secret of no form": {func(in *registry.CreateEndpointInput) { in.SigningSecret = registry.Some(hub.Secret("hunter2")) }, []string{"INVALID input.signingSecret: must start with whsec_"}},
 		"an empty secret":     {func(in *registry.CreateEndpointInput) { in.SigningSecret = registry.Some(hub.Secret("")) }, []string{"INVALID input.signingSecret: must start with whsec_"}},
-		"a scheme to come":    {func(in *registry.CreateEndpointInput) { in.Signing = registry.Some(hub.SigningScheme("STANDARD_V1A")) }, []string{"INVALID input.signing: STANDARD_V1 or NONE"}},
+		"a scheme to come":    {func(in *registry.CreateEndpointInput) { in.Signing = registry.Some(hub.SigningScheme("STANDARD_V9")) }, []string{"INVALID input.signing: STANDARD_V1, STANDARD_V1A or NONE"}},
+		"a shared secret where a private key belongs": {func(in *registry.CreateEndpointInput) {
+			in.Signing, in.SigningSecret = registry.Some(hub.SigningStandardV1A), registry.Some(signature.GenerateSecret())
+		}, []string{"INVALID input.signingSecret: must start with whsk_"}},
+		"no age at all": {func(in *registry.CreateEndpointInput) { in.MaxAge = registry.Some(time.Millisecond) }, []string{"INVALID input.maxAge: PT1S to P30D"}},
 		"statuses of all sorts": {
 			policy(registry.RetryPolicyInput{FinalStatuses: registry.Some([]string{"404", "4xx", "200", "403-400", "400-", "-400", "+404", "0404", "600", "400-403"})}),
 			[]string{
@@ -196,7 +209,7 @@ func TestChangingAnEndpoint(t *testing.T) {
 	t.Run("absent keeps what is there", func(t *testing.T) {
 		t.Parallel()
 		b, e := create(t)
-		got, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{ID: e.ID, MaxConcurrency: registry.Some(5)})
+		got, _, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{ID: e.ID, MaxConcurrency: registry.Some(5)})
 		want := *e
 		want.MaxConcurrency, want.UpdatedAt = 5, newYear.Add(time.Hour)
 		if err != nil || !reflect.DeepEqual(got, &want) {
@@ -206,7 +219,7 @@ func TestChangingAnEndpoint(t *testing.T) {
 	t.Run("null goes back to the default", func(t *testing.T) {
 		t.Parallel()
 		b, e := create(t)
-		got, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{
+		got, _, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{
 			ID: e.ID, Timeout: registry.Null[time.Duration](), MaxConcurrency: registry.Null[int](), RateLimit: registry.Null[hub.RateLimit](),
 			RetryPolicy: registry.Null[registry.RetryPolicyInput](), Headers: registry.Null[[]hub.Header](), Signing: registry.Null[hub.SigningScheme](),
 		})
@@ -218,7 +231,7 @@ func TestChangingAnEndpoint(t *testing.T) {
 	t.Run("is checked as a new one is", func(t *testing.T) {
 		t.Parallel()
 		b, e := create(t)
-		_, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{
+		_, _, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{
 			ID: e.ID, Name: registry.Null[string](), URL: registry.Null[string](), Timeout: registry.Some(time.Hour), Signing: registry.Some(hub.SigningScheme("x")),
 		})
 		wrong(t, err, "REQUIRED input.name: ", "REQUIRED input.url: ", "INVALID input.timeout: ", "INVALID input.signing: ")
@@ -227,33 +240,47 @@ func TestChangingAnEndpoint(t *testing.T) {
 		t.Parallel()
 		b, e := create(t)
 		b.store.elsewhere(func(m *memory) { m.endpoints[e.ID].URL = "http://10.9.9.9/" }) // allowed once
-		if _, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{ID: e.ID, Name: registry.Some("x")}); err != nil {
+		if _, _, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{ID: e.ID, Name: registry.Some("x")}); err != nil {
 			t.Fatal(err)
 		}
 	})
-	t.Run("signing needs a secret that somebody knows", func(t *testing.T) {
+	t.Run("another scheme comes with a secret of its own, and the old one goes on for a day", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		e, _, err := b.CreateEndpoint(t.Context(), endpoint(func(in *registry.CreateEndpointInput) { in.Signing = registry.Some(hub.SigningNone) }))
+		e, first, err := b.CreateEndpoint(t.Context(), endpoint(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
-		sign := registry.UpdateEndpointInput{ID: e.ID, Signing: registry.Some(hub.SigningStandardV1)}
-		_, err = b.UpdateEndpoint(t.Context(), sign)
-		wrong(t, err, "INVALID input.signing: by rotateEndpointSecret first")
-		if _, _, err := b.RotateEndpointSecret(t.Context(), e.ID, 0); err != nil {
-			t.Fatal(err)
+		to := func(scheme hub.SigningScheme) (*hub.Endpoint, hub.Secret) {
+			t.Helper()
+			got, secret, err := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{ID: e.ID, Signing: registry.Some(scheme)})
+			if err != nil || got.Signing != scheme {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			return got, secret
 		}
-		if got, err := b.UpdateEndpoint(t.Context(), sign); err != nil || got.Signing != hub.SigningStandardV1 {
-			t.Fatalf("got %+v, %v", got, err)
+		got, shown := to(hub.SigningStandardV1A)
+		if shown != "" || len(got.SigningSecrets) != 2 || !signature.IsPrivateKey(got.SigningSecrets[0].Secret) ||
+			got.SigningSecrets[1].Secret != first || !got.SigningSecrets[1].ExpiresAt.Equal(newYear.Add(24*time.Hour)) {
+			t.Fatalf("shown %v, got %+v", len(shown), got.SigningSecrets)
+		}
+		if again, _ := to(hub.SigningStandardV1A); len(again.SigningSecrets) != 2 {
+			t.Error("the same scheme again made a secret")
+		}
+		none, _ := to(hub.SigningNone)
+		if len(none.SigningSecrets) != 2 {
+			t.Error("not to sign takes secrets away")
+		}
+		if got, shown := to(hub.SigningStandardV1); !strings.HasPrefix(shown.Reveal(), "whsec_") || shown == first || got.SigningSecrets[0].Secret != shown {
+			t.Error("going back made no secret")
 		}
 	})
 	t.Run("one that is not there is not found", func(t *testing.T) {
 		t.Parallel()
 		b, _ := create(t)
-		_, updated := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{ID: "end_x"})
+		_, _, updated := b.UpdateEndpoint(t.Context(), registry.UpdateEndpointInput{ID: "end_x"})
 		_, paused := b.PauseEndpoint(t.Context(), "end_x")
-		_, resumed := b.ResumeEndpoint(t.Context(), "end_x")
+		_, resumed := b.ResumeEndpoint(t.Context(), "end_x", hub.BacklogSendAll)
 		_, _, rotated := b.RotateEndpointSecret(t.Context(), "end_x", 0)
 		for _, err := range []error{updated, paused, resumed, rotated, b.DeleteEndpoint(t.Context(), "end_x")} {
 			if hub.CodeOf(err) != hub.CodeNotFound {
@@ -270,14 +297,11 @@ func TestPausingAnEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disable := func() (*hub.Endpoint, error) {
-		return b.store.UpdateEndpoint(t.Context(), e.ID, func(e *hub.Endpoint) error {
-			e.State, e.StateReason = hub.EndpointDisabled, "it answered 410"
-			return nil
-		})
-	}
+	disable := func() (*hub.Endpoint, error) { return b.DisableEndpoint(t.Context(), e.ID, " it answered 410 ") }
+	disableAgain := func() (*hub.Endpoint, error) { return b.DisableEndpoint(t.Context(), e.ID, "another reason") }
+	disableSilently := func() (*hub.Endpoint, error) { return b.DisableEndpoint(t.Context(), e.ID, "") }
 	pause := func() (*hub.Endpoint, error) { return b.PauseEndpoint(t.Context(), e.ID) }
-	resume := func() (*hub.Endpoint, error) { return b.ResumeEndpoint(t.Context(), e.ID) }
+	resume := func() (*hub.Endpoint, error) { return b.ResumeEndpoint(t.Context(), e.ID, hub.BacklogSendAll) }
 	for _, step := range []struct {
 		name    string
 		do      func() (*hub.Endpoint, error)
@@ -290,8 +314,12 @@ func TestPausingAnEndpoint(t *testing.T) {
 		{"pause again", pause, hub.EndpointPaused, "", false},
 		{"resume", resume, hub.EndpointActive, "", true},
 		{"disable", disable, hub.EndpointDisabled, "it answered 410", true},
+		{"disable again", disableAgain, hub.EndpointDisabled, "it answered 410", false},
 		{"pause what is disabled", pause, hub.EndpointDisabled, "it answered 410", false},
 		{"resume what is disabled", resume, hub.EndpointActive, "", true},
+		{"pause before", pause, hub.EndpointPaused, "", true},
+		{"disable what is paused", disableSilently, hub.EndpointDisabled, "disabled by request", true},
+		{"resume at last", resume, hub.EndpointActive, "", true},
 	} {
 		b.clock.at = b.clock.at.Add(time.Minute)
 		before := b.store.Configuration().Revision
@@ -300,6 +328,8 @@ func TestPausingAnEndpoint(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", step.name, got, err)
 		}
 	}
+	_, err = b.DisableEndpoint(t.Context(), e.ID, strings.Repeat("x", 1001))
+	wrong(t, err, "LIMIT_EXCEEDED reason: 1000 characters")
 	if got := b.store.Configuration().Endpoints[e.ID]; !got.UpdatedAt.Equal(b.clock.at) {
 		t.Fatal("failures before the resumption would count after it")
 	}

@@ -12,8 +12,8 @@ import (
 
 // Bounds of a retry policy, besides those of the vocabulary.
 const (
-	MaxRetryWait     = 7 * 24 * time.Hour
-	MaxFinalStatuses = 50
+	maxRetryWait     = 7 * 24 * time.Hour
+	maxFinalStatuses = 50
 )
 
 // defaultPolicy is what an endpoint without a policy of its own has.
@@ -38,8 +38,8 @@ func checkPolicy(in RetryPolicyInput, p *problems) hub.RetryPolicy {
 }
 
 func checkFinalStatuses(list []string, p *problems) {
-	if len(list) > MaxFinalStatuses {
-		p.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d can be listed; a range such as 400-403 counts as one", MaxFinalStatuses),
+	if len(list) > maxFinalStatuses {
+		p.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d can be listed; a range such as 400-403 counts as one", maxFinalStatuses),
 			"retryPolicy", "finalStatuses")
 		return
 	}
@@ -60,7 +60,7 @@ func checkSchedule(schedule []time.Duration, p *problems) {
 		return
 	}
 	for i, wait := range schedule {
-		p.within(wait, 0, MaxRetryWait, "retryPolicy", "schedule", index(i))
+		p.within(wait, 0, maxRetryWait, "retryPolicy", "schedule", index(i))
 	}
 }
 

@@ -63,6 +63,12 @@ func (p *problems) between(value, least, most int, field ...string) {
 	}
 }
 
+// rate notes what is wrong with a rate limit.
+func (p *problems) rate(limit hub.RateLimit) {
+	p.between(limit.Limit, 1, maxRate, "rateLimit", "limit")
+	p.within(limit.Period, minRatePeriod, maxRatePeriod, "rateLimit", "period")
+}
+
 // isoDuration writes a duration as the API does, in its largest whole unit.
 func isoDuration(d time.Duration) string {
 	switch {

@@ -24,6 +24,9 @@ type memory struct {
 	sources       map[string]*hub.Source
 	endpoints     map[string]*hub.Endpoint
 	subscriptions map[string]*hub.Subscription
+	partners      map[string]*hub.Partner
+	documents     map[string]*hub.Document
+	eventTypes    map[string]*hub.EventType
 	snapshot      *hub.Configuration
 	revision      int64
 	broken        error // what Refresh answers
@@ -32,7 +35,7 @@ type memory struct {
 func newMemory() *memory {
 	m := &memory{
 		sources: make(map[string]*hub.Source), endpoints: make(map[string]*hub.Endpoint),
-		subscriptions: make(map[string]*hub.Subscription),
+		subscriptions: make(map[string]*hub.Subscription), partners: make(map[string]*hub.Partner), documents: make(map[string]*hub.Document), eventTypes: make(map[string]*hub.EventType),
 	}
 	m.publish()
 	return m
@@ -41,7 +44,42 @@ func newMemory() *memory {
 // publish makes the snapshot current. The lock is held, or nobody else is there.
 func (m *memory) publish() {
 	m.revision++
-	m.snapshot = hub.NewConfiguration(m.revision, values(m.sources), values(m.endpoints), values(m.subscriptions))
+	m.snapshot = hub.NewConfiguration(m.revision, values(m.sources), values(m.endpoints), values(m.subscriptions), values(m.partners)...)
+}
+
+func (m *memory) CreateDocument(_ context.Context, d *hub.Document, check func([]*hub.Document) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := check(values(m.documents)); err != nil {
+		return err
+	}
+	m.documents[d.ID] = d
+	return nil
+}
+
+func (m *memory) DeleteDocument(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.documents[id] == nil {
+		return hub.ErrNotFound
+	}
+	delete(m.documents, id)
+	return nil
+}
+
+func (m *memory) PutEventType(_ context.Context, name string, edit func(*hub.EventType, []*hub.EventType) error) (*hub.EventType, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	one := &hub.EventType{ID: "ety_" + name, Name: name}
+	if known := m.eventTypes[name]; known != nil {
+		*one = *known
+	}
+	if err := edit(one, values(m.eventTypes)); err != nil {
+		return nil, err
+	}
+	one.Described = true
+	m.eventTypes[name] = one
+	return one, nil
 }
 
 func values[T any](nouns map[string]*T) []*T {
@@ -52,6 +90,10 @@ func values[T any](nouns map[string]*T) []*T {
 	}
 	return list
 }
+
+func (m *memory) AskFetch(context.Context, string) error { return nil }
+
+func (m *memory) Sight() hub.Sight { return hub.WholeSight() }
 
 func (m *memory) Configuration() *hub.Configuration {
 	m.mu.Lock()
@@ -161,6 +203,19 @@ func (m *memory) DeleteSubscription(_ context.Context, id string) error {
 	return remove(m, m.subscriptions, id)
 }
 
+func (m *memory) CreatePartner(_ context.Context, p *hub.Partner) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kept := *p
+	m.partners[p.ID] = &kept
+	m.publish()
+	return nil
+}
+
+func (m *memory) UpdatePartner(_ context.Context, id string, edit func(*hub.Partner) error) (*hub.Partner, error) {
+	return update(m, m.partners, id, edit)
+}
+
 // clock is a time that a test sets.
 type clock struct{ at time.Time }
 
@@ -184,7 +239,7 @@ func setup(t *testing.T) *bundle {
 	}
 	b := &bundle{store: newMemory(), clock: &clock{at: newYear}}
 	b.Registry = registry.New(registry.Config{
-		Store: b.store, Providers: webhook.Presets(), Expressions: matcher, Clock: b.clock,
+		Store: b.store, Providers: webhook.Presets(), Expressions: matcher, Transforms: celAlone{matcher}, Clock: b.clock,
 		CheckURL: outbound.NewGuard(netip.MustParsePrefix("10.1.0.0/16")).CheckURL,
 	})
 	return b
@@ -217,4 +272,11 @@ func wrong(t *testing.T, err error, want ...string) {
 	if len(unexpected)+len(want) > 0 {
 		t.Fatalf("not expected: %q; not found: %q", unexpected, want)
 	}
+}
+
+// celAlone judges transforms in CEL; the others need a schema.
+type celAlone struct{ matcher *match.Matcher }
+
+func (c celAlone) CheckTransform(_ string, transform *hub.Transform) error {
+	return c.matcher.CheckTransform(transform.Expression)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// MaxSlugLength is the longest slug, as long as a label of a host name.
-const MaxSlugLength = 63
+// maxSlugLength is the longest slug, as long as a label of a host name.
+const maxSlugLength = 63
 
 // fallbackSlug stands for names that have nothing to make a slug of.
 const fallbackSlug = "source"
@@ -42,8 +42,8 @@ func deriveSlug(name string) string {
 		b.WriteString(piece)
 	}
 	slug := b.String()
-	if len(slug) > MaxSlugLength {
-		slug = strings.TrimRight(slug[:MaxSlugLength], "-")
+	if len(slug) > maxSlugLength {
+		slug = strings.TrimRight(slug[:maxSlugLength], "-")
 	}
 	if slug == "" {
 		return fallbackSlug
@@ -57,14 +57,14 @@ func freeSlug(cfg *hub.Configuration, slug string) string {
 	free := slug
 	for n := 2; cfg.SourcesBySlug[free] != nil; n++ {
 		suffix := fmt.Sprintf("-%d", n)
-		free = strings.TrimRight(slug[:min(len(slug), MaxSlugLength-len(suffix))], "-") + suffix
+		free = strings.TrimRight(slug[:min(len(slug), maxSlugLength-len(suffix))], "-") + suffix
 	}
 	return free
 }
 
 // checkSlug notes what is wrong with a slug that was given.
 func checkSlug(cfg *hub.Configuration, slug string, p *problems) {
-	valid := slug != "" && len(slug) <= MaxSlugLength && slug[0] != '-' && slug[len(slug)-1] != '-'
+	valid := slug != "" && len(slug) <= maxSlugLength && slug[0] != '-' && slug[len(slug)-1] != '-'
 	for _, c := range []byte(slug) {
 		valid = valid && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-')
 	}
@@ -72,7 +72,7 @@ func checkSlug(cfg *hub.Configuration, slug string, p *problems) {
 	case !valid:
 		p.add(hub.InputInvalid, fmt.Sprintf(
 			"a slug has 1 to %d lower-case letters, digits and dashes and begins and ends without a dash, such as %s",
-			MaxSlugLength, deriveSlug(slug)), "slug")
+			maxSlugLength, deriveSlug(slug)), "slug")
 	case cfg.SourcesBySlug[slug] != nil:
 		slugTaken(cfg, slug, p)
 	}

@@ -113,7 +113,9 @@ func TestEverythingWrongWithASource(t *testing.T) {
 		"no name":               {open("  "), []string{"REQUIRED input.name: give it a name"}},
 		"too long a name":       {open(strings.Repeat("ü", 201)), []string{"LIMIT_EXCEEDED input.name: at most 200 characters"}},
 		"a name of two lines":   {open("a\nb"), []string{"INVALID input.name: no control characters"}},
-		"an unknown kind":       {registry.CreateSourceInput{Kind: registry.Some(hub.SourceKind("POLL"))}, []string{"INVALID input.kind: of kind WEBHOOK or API"}},
+		"an unknown kind":       {registry.CreateSourceInput{Kind: registry.Some(hub.SourceKind("FTP"))}, []string{"INVALID input.kind: of kind WEBHOOK, API, POLL, GRAPHQL or QUEUE"}},
+		"nothing to poll":       {registry.CreateSourceInput{Name: "a", Kind: registry.Some(hub.SourcePoll)}, []string{"REQUIRED input.poll: of kind POLL"}},
+		"something else to do":  {registry.CreateSourceInput{Name: "a", Kind: registry.Some(hub.SourceAPI), Queue: registry.Some(registry.QueueInput{})}, []string{"INVALID input.queue: of kind QUEUE"}},
 		"not saying who sends":  {registry.CreateSourceInput{Name: "a"}, []string{"REQUIRED input.provider: allowUnverified"}},
 		"an unknown provider":   {registry.CreateSourceInput{Name: "a", Provider: registry.Some("gitub")}, []string{"INVALID input.provider: there is no provider"}},
 		"a provider's secret":   {registry.CreateSourceInput{Name: "a", Provider: registry.Some("github")}, []string{"REQUIRED input.secrets: GitHub signs with a secret"}},
@@ -163,8 +165,8 @@ func TestEverythingWrongWithASource(t *testing.T) {
 				Name: "a", Kind: registry.Some(hub.SourceAPI), Secrets: registry.Some([]hub.Secret{"s"}), Provider: registry.Some("github"),
 				EventType: registry.Some("body.type"), MaxBodyBytes: registry.Some(5), Response: registry.Some(registry.SourceResponseInput{}),
 			}, []string{
-				"INVALID input.secrets: WEBHOOK", "INVALID input.provider: WEBHOOK", "INVALID input.eventType: WEBHOOK",
-				"INVALID input.maxBodyBytes: WEBHOOK", "INVALID input.response: WEBHOOK",
+				"INVALID input.secrets: WEBHOOK", "INVALID input.provider: of kind API have none", "INVALID input.eventType: whoever publishes",
+				"INVALID input.maxBodyBytes: API", "INVALID input.response: WEBHOOK",
 			},
 		},
 		"all at once": {
@@ -386,10 +388,14 @@ func TestTheBuiltInSource(t *testing.T) {
 		}
 	}
 	src := b.store.Configuration().SourcesBySlug["api"]
-	if src == nil || src.Kind != hub.SourceAPI || len(b.store.Configuration().Sources) != 1 {
+	if src == nil || src.Kind != hub.SourceAPI || len(b.store.Configuration().Sources) != 2 {
 		t.Fatalf("got %+v", src)
 	}
 	wrong(t, b.DeleteSource(t.Context(), src.ID), "FORBIDDEN input.id: pause it instead")
+	wrong(t, b.DeleteSource(t.Context(), hub.BuiltInHubID), "FORBIDDEN input.id: cannot be changed")
+	if _, err := b.PauseSource(t.Context(), hub.BuiltInHubID); err == nil {
+		t.Error("the source of the hub's own events was paused")
+	}
 	if got, err := b.CreateSource(t.Context(), open("API")); err != nil || got.Slug != "api-2" {
 		t.Fatalf("got %+v, %v", got, err)
 	} else if err := b.DeleteSource(t.Context(), got.ID); err != nil {

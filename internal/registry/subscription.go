@@ -10,27 +10,35 @@ import (
 
 // Bounds of a subscription.
 const (
-	MaxEventTypes = 100
-	MaxSources    = 1000
+	maxEventTypes = 100
+	maxSources    = 1000
 )
 
 // CreateSubscriptionInput is a subscription to be.
 type CreateSubscriptionInput struct {
-	Name       string
-	EndpointID string
-	EventTypes Optional[[]string] // all
-	SourceIDs  Optional[[]string] // all
-	Filter     Optional[string]   // none
+	Name        string
+	EndpointID  string
+	EventTypes  Optional[[]string] // all
+	SourceIDs   Optional[[]string] // all
+	Filter      Optional[string]   // none
+	Transform   Optional[hub.Transform]
+	Ordering    Optional[hub.OrderingMode] // NONE
+	OrderingKey Optional[string]           // the event's own
+	Poison      Optional[hub.PoisonRule]   // PARK_KEY
 }
 
 // UpdateSubscriptionInput is what is to change of a subscription.
 type UpdateSubscriptionInput struct {
-	ID         string
-	Name       Optional[string]
-	EndpointID Optional[string]
-	EventTypes Optional[[]string]
-	SourceIDs  Optional[[]string]
-	Filter     Optional[string]
+	ID          string
+	Name        Optional[string]
+	EndpointID  Optional[string]
+	EventTypes  Optional[[]string]
+	SourceIDs   Optional[[]string]
+	Filter      Optional[string]
+	Transform   Optional[hub.Transform]
+	Ordering    Optional[hub.OrderingMode]
+	OrderingKey Optional[string]
+	Poison      Optional[hub.PoisonRule]
 }
 
 // CreateSubscription makes a subscription that chooses from the next event on.
@@ -38,10 +46,11 @@ func (r *Registry) CreateSubscription(ctx context.Context, in CreateSubscription
 	now := r.now()
 	sub := &hub.Subscription{
 		ID: hub.NewID(hub.SubscriptionPrefix, now), State: hub.SubscriptionActive, EventTypes: everyType(),
-		CreatedAt: now, UpdatedAt: now,
+		Ordering: hub.OrderingNone, Poison: hub.PoisonPark, CreatedAt: now, UpdatedAt: now,
 	}
 	edit, err := r.prepareSubscription(ctx, UpdateSubscriptionInput{
-		Name: Some(in.Name), EndpointID: Some(in.EndpointID), EventTypes: in.EventTypes, SourceIDs: in.SourceIDs, Filter: in.Filter,
+		Name: Some(in.Name), EndpointID: Some(in.EndpointID), EventTypes: in.EventTypes, SourceIDs: in.SourceIDs, Filter: in.Filter, Transform: in.Transform,
+		Ordering: in.Ordering, OrderingKey: in.OrderingKey, Poison: in.Poison,
 	})
 	if err != nil {
 		return nil, err
@@ -73,6 +82,20 @@ func (r *Registry) UpdateSubscription(ctx context.Context, in UpdateSubscription
 	})
 }
 
+// DraftSubscription returns the subscription that an input describes, without a name or
+// an endpoint, and saves nothing.
+func (r *Registry) DraftSubscription(ctx context.Context, in UpdateSubscriptionInput) (*hub.Subscription, error) {
+	edit, err := r.prepareSubscription(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	draft := &hub.Subscription{State: hub.SubscriptionActive, EventTypes: everyType()}
+	if err := edit(draft); err != nil {
+		return nil, err
+	}
+	return draft, nil
+}
+
 func everyType() []string { return []string{"*"} }
 
 func noEndpoint(id string, p *problems) {
@@ -91,12 +114,13 @@ func (r *Registry) prepareSubscription(ctx context.Context, in UpdateSubscriptio
 			return nil, err
 		}
 	}
-	if len(in.SourceIDs.Value) <= MaxSources {
+	if len(in.SourceIDs.Value) <= maxSources && r.store.Sight().Whole() {
 		noSources, err = r.known(ctx, in.SourceIDs.Value, func(c *hub.Configuration, id string) bool { return c.Sources[id] != nil })
 		if err != nil {
 			return nil, err
 		}
 	}
+	cfg := r.store.Configuration()
 	return func(sub *hub.Subscription) error {
 		var p problems
 		p.name(in.Name, &sub.Name)
@@ -111,14 +135,40 @@ func (r *Registry) prepareSubscription(ctx context.Context, in UpdateSubscriptio
 		if in.EventTypes.change(&sub.EventTypes, everyType()) {
 			sub.EventTypes = checkEventTypes(sub.EventTypes, &p)
 		}
-		if in.SourceIDs.change(&sub.SourceIDs, nil) {
+		switch {
+		case len(in.SourceIDs.Value) > 0 && !r.store.Sight().Whole():
+			p.add(hub.InputForbidden, "a partner's subscription takes events of every source; ask for event.source in the filter", "sourceIds")
+		case in.SourceIDs.change(&sub.SourceIDs, nil):
 			sub.SourceIDs = checkSources(sub.SourceIDs, noSources, &p)
 		}
 		if in.Filter.change(&sub.Filter, "") && sub.Filter != "" {
 			p.expression(r.expressions.CheckFilter(sub.Filter), "filter")
 		}
+		in.Ordering.change(&sub.Ordering, hub.OrderingNone)
+		if in.OrderingKey.change(&sub.OrderingKey, "") && sub.OrderingKey != "" {
+			p.expression(r.expressions.CheckOrderingKey(sub.OrderingKey), "orderingKey")
+		}
+		in.Poison.change(&sub.Poison, hub.PoisonPark)
+		if in.Transform.Set {
+			if sub.Transform = nil; !in.Transform.Null {
+				given := in.Transform.Value
+				sub.Transform = &given
+			}
+		}
+		if sub.Transform != nil && (in.Transform.Set || in.EndpointID.Set) { // an endpoint of another comes with other rights
+			p.expression(r.transforms.CheckTransform(r.ownerOf(cfg, sub), sub.Transform), "transform", "expression")
+		}
 		return p.err()
 	}, nil
+}
+
+// ownerOf returns whose rights a subscription's transform has. A partner's subscriptions
+// lead to endpoints of its own alone, so that nothing it is told depends on those of others.
+func (r *Registry) ownerOf(cfg *hub.Configuration, sub *hub.Subscription) string {
+	if e := cfg.Endpoints[sub.EndpointID]; e != nil && r.store.Sight().Whole() {
+		return e.PartnerID
+	}
+	return r.store.Sight().PartnerID()
 }
 
 // checkEventTypes notes what is wrong with patterns of event types and returns
@@ -127,8 +177,8 @@ func checkEventTypes(patterns []string, p *problems) []string {
 	switch {
 	case len(patterns) == 0:
 		p.add(hub.InputRequired, "name at least one event type, or take * for all", "eventTypes")
-	case len(patterns) > MaxEventTypes:
-		p.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d event types can be listed; * stands for any characters", MaxEventTypes), "eventTypes")
+	case len(patterns) > maxEventTypes:
+		p.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d event types can be listed; * stands for any characters", maxEventTypes), "eventTypes")
 		return nil
 	}
 	for i, pattern := range patterns {
@@ -140,8 +190,8 @@ func checkEventTypes(patterns []string, p *problems) []string {
 }
 
 func checkSources(ids []string, missing map[string]bool, p *problems) []string {
-	if len(ids) > MaxSources {
-		p.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d sources can be listed", MaxSources), "sourceIds")
+	if len(ids) > maxSources {
+		p.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d sources can be listed", maxSources), "sourceIds")
 		return nil
 	}
 	for i, id := range ids {

@@ -38,7 +38,7 @@ func TestANewSubscription(t *testing.T) {
 		got, err := b.CreateSubscription(t.Context(), registry.CreateSubscriptionInput{Name: "All", EndpointID: endpointID})
 		want := &hub.Subscription{
 			ID: got.ID, Name: "All", EndpointID: endpointID, State: hub.SubscriptionActive, EventTypes: []string{"*"},
-			CreatedAt: newYear, UpdatedAt: newYear,
+			Ordering: hub.OrderingNone, Poison: hub.PoisonPark, CreatedAt: newYear, UpdatedAt: newYear,
 		}
 		if err != nil || !reflect.DeepEqual(got, want) || !reflect.DeepEqual(b.store.Configuration().Subscriptions[got.ID], want) {
 			t.Fatalf("got %+v, %v", got, err)
@@ -126,6 +126,14 @@ func TestEverythingWrongWithASubscription(t *testing.T) {
 			[]string{"INVALID input.filter: undefined field 'tpye' (2:8)"},
 		},
 		"a blank filter": {func(in *registry.CreateSubscriptionInput) { in.Filter = registry.Some("  ") }, []string{"INVALID input.filter: empty (1:1)"}},
+		"an ordering key that is no text": {
+			func(in *registry.CreateSubscriptionInput) { in.OrderingKey = registry.Some("[event.type]") },
+			[]string{"INVALID input.orderingKey: must yield a text"},
+		},
+		"an ordering key with a slip": {
+			func(in *registry.CreateSubscriptionInput) { in.OrderingKey = registry.Some("event.oderingKey") },
+			[]string{"INVALID input.orderingKey: undefined field 'oderingKey' (1:6)"},
+		},
 		"all at once": {
 			func(in *registry.CreateSubscriptionInput) {
 				*in = registry.CreateSubscriptionInput{
@@ -149,6 +157,28 @@ func TestEverythingWrongWithASubscription(t *testing.T) {
 				t.Fatal("it was stored")
 			}
 		})
+	}
+}
+
+func TestTheOrderOfASubscription(t *testing.T) {
+	t.Parallel()
+	b, endpointID, _ := subscribed(t)
+	sub, err := b.CreateSubscription(t.Context(), registry.CreateSubscriptionInput{
+		Name: "In order", EndpointID: endpointID, Ordering: registry.Some(hub.OrderingStrict),
+		OrderingKey: registry.Some("body.customer"), Poison: registry.Some(hub.PoisonSkip),
+	})
+	if err != nil || sub.Ordering != hub.OrderingStrict || sub.OrderingKey != "body.customer" || sub.Poison != hub.PoisonSkip {
+		t.Fatalf("got %+v, %v", sub, err)
+	}
+	sub, err = b.UpdateSubscription(t.Context(), registry.UpdateSubscriptionInput{ID: sub.ID, Name: registry.Some("Renamed")})
+	if err != nil || sub.Ordering != hub.OrderingStrict || sub.OrderingKey != "body.customer" || sub.Poison != hub.PoisonSkip {
+		t.Fatalf("what is absent does not stay: %+v, %v", sub, err)
+	}
+	sub, err = b.UpdateSubscription(t.Context(), registry.UpdateSubscriptionInput{
+		ID: sub.ID, Ordering: registry.Null[hub.OrderingMode](), OrderingKey: registry.Null[string](), Poison: registry.Null[hub.PoisonRule](),
+	})
+	if err != nil || sub.Ordering != hub.OrderingNone || sub.OrderingKey != "" || sub.Poison != hub.PoisonPark {
+		t.Fatalf("null does not take the default: %+v, %v", sub, err)
 	}
 }
 
@@ -240,4 +270,42 @@ func TestChangingASubscription(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTheTransformOfASubscription(t *testing.T) {
+	t.Parallel()
+	b, endpointID, _ := subscribed(t)
+	transform := func(expression string) registry.Optional[hub.Transform] {
+		return registry.Some(hub.Transform{Kind: hub.TransformCEL, Expression: expression})
+	}
+	made, err := b.CreateSubscription(t.Context(), registry.CreateSubscriptionInput{Name: "S", EndpointID: endpointID, Transform: transform("body.a")})
+	if err != nil || made.Transform == nil || made.Transform.Expression != "body.a" {
+		t.Fatalf("got %+v, %v", made, err)
+	}
+	for name, c := range map[string]struct {
+		change registry.Optional[hub.Transform]
+		want   *hub.Transform
+	}{
+		"absent keeps it": {registry.Optional[hub.Transform]{}, made.Transform},
+		"null drops it":   {registry.Null[hub.Transform](), nil},
+	} {
+		got, err := b.UpdateSubscription(t.Context(), registry.UpdateSubscriptionInput{ID: made.ID, Name: registry.Some("T"), Transform: transform("body.a")})
+		if err != nil || got.Transform == nil {
+			t.Fatalf("%s: %+v, %v", name, got, err)
+		}
+		got, err = b.UpdateSubscription(t.Context(), registry.UpdateSubscriptionInput{ID: made.ID, Transform: c.change})
+		if err != nil || !got.Transform.Equal(c.want) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	_, err = b.UpdateSubscription(t.Context(), registry.UpdateSubscriptionInput{ID: made.ID, Transform: transform("{\n 'a': evnt.id}")})
+	var problems hub.UserErrors
+	if !errors.As(err, &problems) || len(problems) != 1 || problems[0].Line != 2 || problems[0].Column != 7 ||
+		!slices.Equal(problems[0].Field, []string{"input", "transform", "expression"}) {
+		t.Errorf("a wrong one: %+v", err)
+	}
+	draft, err := b.DraftSubscription(t.Context(), registry.UpdateSubscriptionInput{EventTypes: registry.Some([]string{"a.*"}), Transform: transform("body")})
+	if err != nil || draft.Transform == nil || len(b.store.Configuration().Subscriptions) != 1 {
+		t.Errorf("a draft: %+v, %v", draft, err)
+	}
 }

@@ -1,8 +1,10 @@
 package signature_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 	"github.com/hookgraph/hookgraph/internal/signature"
@@ -46,15 +48,50 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzTimestamp(f *testing.F) {
-	for _, seed := range []string{"", "0", "1614265330", "1614265330000", "99999999999999", "-1", "2021-02-25T16:02:10Z", "2021-02-25T16:02:10.5+14:00", "9999-12-31T23:59:59Z"} {
+	for _, seed := range []string{
+		"", "0", "1614265330", "1614265330000", "99999999999999", "-1", "2021-02-25T16:02:10Z", "2021-02-25T16:02:10.5+14:00", "9999-12-31T23:59:59Z",
+		"1614265330.5", "1614265330.", "1614265330.1234567891", ".5", "2021-02-25T16:02:10.000", "2021-02-25T16:02:10ZZ", "1e9", "2021-02-25 16:02:10 UTC", "Thu, 25 Feb 2021 16:02:10 +0000",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, form := range []signature.TimeForm{signature.UnixSeconds, signature.UnixMillis, signature.RFC3339} {
+		for _, form := range []signature.TimeForm{signature.UnixSeconds, signature.UnixMillis, signature.RFC3339, signature.UnixFraction, signature.NoZone, signature.SpacedUTC, signature.RFC5322} {
 			at, err := form.Parse(text)
-			if err == nil && (at.Year() < -1 || at.Year() > 9999) {
-				t.Fatalf("%s reads %q as the year %d", form, text, at.Year())
+			if err != nil {
+				if !at.IsZero() {
+					t.Fatalf("%s reads %q as %s beside an error", form, text, at)
+				}
+				continue
 			}
+			if at.Year() < -1 || at.Year() > 9999 || at.Location() != time.UTC {
+				t.Fatalf("%s reads %q as %s", form, text, at)
+			}
+			if whole, _, _ := strings.Cut(text, "."); form == signature.UnixSeconds || form == signature.UnixFraction {
+				if n, err := strconv.ParseInt(whole, 10, 64); err != nil || n != at.Unix() {
+					t.Fatalf("%s reads %q as %d", form, text, at.Unix())
+				}
+			}
+		}
+	})
+}
+
+// FuzzDecode states that a signature is read as what it says and as nothing else:
+// written anew it is the same text, but for case and padding.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{"", "ab", "AB", "abc", "0x00", "YQ==", "YQ", "-_-_", "+/+/", "-/+_", "YR==", "Y Q", "YQ=\n=", "\xff"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if raw, err := signature.Hex.Decode(text); err == nil && !strings.EqualFold(signature.Hex.Encode(raw), text) {
+			t.Fatalf("%q is read as %x", text, raw)
+		}
+		raw, err := signature.Base64.Decode(text)
+		if err != nil {
+			return
+		}
+		plain := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(text), "=")
+		if written := strings.TrimRight(signature.Base64.Encode(raw), "="); written != plain {
+			t.Fatalf("%q is read as %x, which is %q", text, raw, written)
 		}
 	})
 }

@@ -99,10 +99,10 @@ func TestSecrets(t *testing.T) {
 	}{
 		{"24 bytes are enough", "whsec_" + encoded(24), nil, nil},
 		{"64 bytes are allowed", "whsec_" + encoded(64), nil, nil},
-		{"23 bytes are too few", "whsec_" + encoded(23), signature.ErrSecretLength, signature.ErrSecretLength},
-		{"65 bytes are too many", "whsec_" + encoded(65), signature.ErrSecretLength, signature.ErrSecretLength},
-		{"nothing after the prefix", "whsec_", signature.ErrSecretLength, signature.ErrSecretLength},
-		{"an empty one", "", signature.ErrSecretPrefix, signature.ErrSecretLength},
+		{"23 bytes are too few", "whsec_" + encoded(23), signature.ErrSecretLength, nil},
+		{"65 bytes are too many", "whsec_" + encoded(65), signature.ErrSecretLength, nil},
+		{"nothing after the prefix", "whsec_", signature.ErrSecretBase64, signature.ErrSecretBase64},
+		{"an empty one", "", signature.ErrSecretPrefix, signature.ErrSecretBase64},
 		{"one that is not base64", "whsec_!!!", signature.ErrSecretBase64, signature.ErrSecretBase64},
 		{"a foreign one without prefix", encoded(32), signature.ErrSecretPrefix, nil},
 		{"a line break within", "whsec_" + encoded(24)[:8] + "\n" + encoded(24)[8:], signature.ErrSecretBase64, signature.ErrSecretBase64},
@@ -181,6 +181,7 @@ func TestTimestamps(t *testing.T) {
 	for form, text := range map[signature.TimeForm]string{
 		signature.UnixSeconds: "1614265330", signature.UnixMillis: "1614265330000", signature.RFC3339: "2021-02-25T16:02:10+01:00",
 		signature.UnixFraction: "1614265330.000", signature.NoZone: "2021-02-25T15:02:10.0",
+		signature.SpacedUTC: "2021-02-25 15:02:10 UTC", signature.RFC5322: "Thu, 25 Feb 2021 16:02:10 +0100",
 	} {
 		if got, err := form.Parse(text); err != nil || !got.Equal(at) {
 			t.Errorf("%s: %v, %v; want %v", form, got, err, at)
@@ -195,6 +196,7 @@ func TestTimestamps(t *testing.T) {
 	}
 	for form, texts := range map[signature.TimeForm][]string{
 		signature.UnixFraction: {"", ".5", "1.-5", "1.5.5", "1.0000000001", "1e9", "-1.5"}, signature.NoZone: {"", "2021-02-25T15:02:10+01:00", "2021-02-25T15:02:10Z"},
+		signature.SpacedUTC: {"", "2021-02-25 15:02:10", "2021-02-25 15:02:10 CET", "2021-02-25T15:02:10Z"}, signature.RFC5322: {"", "2021-02-25", "Thu, 25 Feb"},
 	} {
 		for _, text := range texts {
 			if got, err := form.Parse(text); err == nil {

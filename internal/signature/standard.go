@@ -52,23 +52,12 @@ func GenerateSecret() hub.Secret {
 // ParseSecret returns the key that a secret in the whsec_ form stands for. The
 // error is ErrSecretPrefix, ErrSecretBase64 or ErrSecretLength.
 func ParseSecret(secret hub.Secret) ([]byte, error) {
-	text, found := strings.CutPrefix(secret.Reveal(), SecretPrefix)
-	if !found {
+	if !strings.HasPrefix(secret.Reveal(), SecretPrefix) {
 		return nil, ErrSecretPrefix
 	}
-	return parseKey(text)
-}
-
-// ParseForeignSecret is ParseSecret for a secret that another hub made: its
-// prefix may be missing, as it is in the consoles of some senders.
-func ParseForeignSecret(secret hub.Secret) ([]byte, error) {
-	return parseKey(strings.TrimPrefix(secret.Reveal(), SecretPrefix))
-}
-
-func parseKey(text string) ([]byte, error) {
-	key, err := Base64.Decode(text)
+	key, err := ParseForeignSecret(secret)
 	if err != nil {
-		return nil, ErrSecretBase64
+		return nil, err
 	}
 	if len(key) < MinSecretBytes || len(key) > MaxSecretBytes {
 		return nil, ErrSecretLength
@@ -76,19 +65,39 @@ func parseKey(text string) ([]byte, error) {
 	return key, nil
 }
 
-// SignStandard returns the v1 signature of a message, as one item of the header
-// webhook-signature. The bytes of the body are signed as they are.
+// ParseForeignSecret is ParseSecret for a secret that another hub made: its
+// prefix may be missing, as it is in the consoles of some senders, and its length is
+// the sender's affair, as it is for the libraries of senders. It is never empty.
+func ParseForeignSecret(secret hub.Secret) ([]byte, error) {
+	key, err := Base64.Decode(strings.TrimPrefix(secret.Reveal(), SecretPrefix))
+	if err != nil || len(key) == 0 {
+		return nil, ErrSecretBase64
+	}
+	return key, nil
+}
+
+// SignStandard returns the signature of a message, as one item of the header
+// webhook-signature: v1 with a whsec_ secret, v1a with a whsk_ key. The bytes of the
+// body are signed as they are.
 func SignStandard(secret hub.Secret, id string, at time.Time, body []byte) (string, error) {
+	if IsPrivateKey(secret) {
+		return signAsymmetric(secret, id, at, body)
+	}
 	key, err := ParseSecret(secret)
 	if err != nil {
 		return "", fmt.Errorf("sign %s: %w", id, err)
 	}
-	head := make([]byte, 0, len(id)+24)
+	return StandardV1 + "," + Base64.Encode(SHA256.Sign(key, standardHead(id, at, 0), body)), nil
+}
+
+// standardHead is what stands before the body in the signed content, with room for
+// so many more bytes.
+func standardHead(id string, at time.Time, room int) []byte {
+	head := make([]byte, 0, len(id)+24+room)
 	head = append(head, id...)
 	head = append(head, '.')
 	head = strconv.AppendInt(head, at.Unix(), 10)
-	head = append(head, '.')
-	return StandardV1 + "," + Base64.Encode(SHA256.Sign(key, head, body)), nil
+	return append(head, '.')
 }
 
 // Standard is the format of the header webhook-signature for v1.

@@ -2,6 +2,7 @@ package signature
 
 import (
 	"errors"
+	"net/mail"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,10 @@ const (
 	UnixFraction TimeForm = "UNIX_SECONDS_FRACTION"
 	// NoZone is RFC 3339 without its zone, which is UTC.
 	NoZone TimeForm = "RFC_3339_WITHOUT_ZONE"
+	// SpacedUTC is what Ruby makes of a time: 2020-10-06 15:27:18 UTC.
+	SpacedUTC TimeForm = "SPACED_UTC"
+	// RFC5322 is the date of mail and of HTTP's older headers.
+	RFC5322 TimeForm = "RFC_5322"
 )
 
 // ErrTimestamp is returned for a timestamp that cannot be read.
@@ -34,14 +39,16 @@ func (f TimeForm) Parse(text string) (time.Time, error) {
 		f, text = RFC3339, text+"Z"
 	}
 	if f == RFC3339 {
-		at, err := time.Parse(time.RFC3339Nano, text)
-		if err != nil {
-			return time.Time{}, ErrTimestamp
-		}
-		return at.UTC(), nil
+		return parsed(time.Parse(time.RFC3339Nano, text))
 	}
-	if f == UnixFraction {
+	switch f {
+	case UnixFraction:
 		return parseFraction(text)
+	case SpacedUTC:
+		return parsed(time.Parse("2006-01-02 15:04:05 UTC", text))
+	case RFC5322:
+		return parsed(mail.ParseDate(text))
+	case UnixSeconds, UnixMillis, RFC3339, NoZone:
 	}
 	if text == "" || len(text) > maxTimestampLength {
 		return time.Time{}, ErrTimestamp
@@ -63,9 +70,17 @@ func (f TimeForm) Parse(text string) (time.Time, error) {
 		return time.Unix(n, 0).UTC(), nil
 	case UnixMillis:
 		return time.UnixMilli(n).UTC(), nil
-	case RFC3339, NoZone, UnixFraction:
+	case RFC3339, NoZone, UnixFraction, SpacedUTC, RFC5322:
 	}
 	return time.Time{}, ErrTimestamp
+}
+
+// parsed is what a parser of texts has found.
+func parsed(at time.Time, err error) (time.Time, error) {
+	if err != nil {
+		return time.Time{}, ErrTimestamp
+	}
+	return at.UTC(), nil
 }
 
 // parseFraction reads digits, a point and at most nine digits more.

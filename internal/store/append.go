@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hookgraph/hookgraph/ent/dedupekey"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
@@ -28,10 +29,11 @@ type appendRequest struct {
 
 // pendingEvent is an event with all that can be worked out before the commit.
 type pendingEvent struct {
-	event   *hub.Event // the store's own copy
-	keyID   string     // of its dedupe key; "" where it has none
-	headers []byte
-	routes  []string // IDs of the subscriptions that want it
+	event     *hub.Event // the store's own copy
+	keyID     string     // of its dedupe key; "" where it has none
+	headers   []byte
+	routes    []string   // IDs of the subscriptions that want it
+	positions []position // what keeps its deliveries to them in order, alike; nil: nothing does
 }
 
 // Append stores events in one transaction, in order, and returns once it is
@@ -117,7 +119,15 @@ func (s *Store) route(p *pendingEvent, cfg *hub.Configuration) (err error) {
 			err = fmt.Errorf("route event %s: panic: %v", p.event.ID, r)
 		}
 	}()
-	p.routes = s.cfg.Router.Route(p.event, cfg)
+	p.routes, p.positions = s.cfg.Router.Route(p.event, cfg), nil
+	for i, id := range p.routes {
+		if sub := cfg.Subscriptions[id]; sub != nil && sub.Ordered() {
+			if p.positions == nil {
+				p.positions = make([]position, len(p.routes))
+			}
+			p.positions[i] = s.positionOf(p.event, sub, cfg)
+		}
+	}
 	return nil
 }
 
@@ -129,6 +139,32 @@ func dedupeID(sourceID, key string) string {
 	h.Write([]byte{0})
 	h.Write([]byte(key))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// KnownKeys returns those of a source's dedupe keys by which a further event would be a
+// duplicate now.
+func (s *Store) KnownKeys(ctx context.Context, sourceID string, keys []string) (map[string]bool, error) {
+	src := s.config.Load().Sources[sourceID]
+	if src == nil {
+		return nil, nil
+	}
+	byID := make(map[string]string, len(keys))
+	ids := make([]string, len(keys))
+	for i, key := range keys {
+		ids[i] = dedupeID(sourceID, key)
+		byID[ids[i]] = key
+	}
+	known, now := make(map[string]bool), s.clock.Now()
+	err := inChunks(ids, maxInList, func(part []string) error {
+		rows, err := s.read.DedupeKey.Query().Where(dedupekey.IDIn(part...)).All(ctx)
+		for _, row := range rows {
+			if within(src.DedupeWindow, row.FirstSeenAt.Time(), now) {
+				known[byID[row.ID]] = true
+			}
+		}
+		return err
+	})
+	return known, wrap("look for dedupe keys", err)
 }
 
 // clean makes text that both databases take: PostgreSQL refuses NUL and what is

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/hookgraph/hookgraph/ent/column"
@@ -22,6 +23,14 @@ type claimRequest struct {
 	leases []claimedRow
 }
 
+// most is how many rows it can lease.
+func (r *claimRequest) most() (rows int) {
+	for _, w := range r.wants {
+		rows += w.Limit
+	}
+	return rows
+}
+
 // claimedRow is a delivery that was claimed, and the end of its lease.
 type claimedRow struct {
 	delivery      hub.Delivery
@@ -30,11 +39,11 @@ type claimedRow struct {
 }
 
 // claimedColumns is what a claim returns of each row, in the order of columns.
-const claimedColumns = "id, event_id, subscription_id, endpoint_id, attempt_count, schedule_position, next_attempt_at, created_at"
+const claimedColumns = "id, event_id, subscription_id, endpoint_id, partner_id, attempt_count, schedule_position, next_attempt_at, created_at, body_form, line, mark"
 
 func (c *claimedRow) columns() []any {
 	d := &c.delivery
-	return []any{&d.ID, &d.EventID, &d.SubscriptionID, &d.EndpointID, &d.AttemptCount, &d.SchedulePosition, &c.next, &c.created}
+	return []any{&d.ID, &d.EventID, &d.SubscriptionID, &d.EndpointID, &d.PartnerID, &d.AttemptCount, &d.SchedulePosition, &c.next, &c.created, &d.BodyForm, &d.Line, &d.Mark}
 }
 
 func (c *claimedRow) finished() claimedRow {
@@ -45,14 +54,14 @@ func (c *claimedRow) finished() claimedRow {
 
 // claimable is what may be claimed of at a moment: a person has not stopped it.
 type claimable struct {
-	endpoints map[string]bool // active
+	endpoints map[string]bool // that are not stopped
 	paused    []string        // subscriptions
 }
 
 func claimableIn(cfg *hub.Configuration) claimable {
 	c := claimable{endpoints: make(map[string]bool), paused: []string{}}
 	for id, e := range cfg.Endpoints {
-		if e.State == hub.EndpointActive {
+		if _, stopped := e.Stopped(); !stopped {
 			c.endpoints[id] = true
 		}
 	}
@@ -65,8 +74,8 @@ func claimableIn(cfg *hub.Configuration) claimable {
 }
 
 // Claim leases due deliveries of the endpoints wanted, those due longest first and
-// never more than each Limit. Paused subscriptions and endpoints that are not
-// active have nothing to claim; an open breaker and pacing are the caller's to mind.
+// never more than each Limit. Paused subscriptions and stopped endpoints
+// have nothing to claim; an open breaker and pacing are the caller's to mind.
 func (s *Store) Claim(ctx context.Context, wants []hub.Want) ([]hub.Lease, error) {
 	r := &claimRequest{ticket: newTicket(), token: rand.Text()}
 	for _, w := range wants {
@@ -98,21 +107,27 @@ func (s *Store) leases(ctx context.Context, r *claimRequest) ([]hub.Lease, error
 		return nil, nil
 	}
 	ids := make([]string, len(r.leases))
+	var shaped []string
 	for i, row := range r.leases {
 		ids[i] = row.delivery.EventID
+		if row.delivery.BodyForm == hub.BodyShaped {
+			shaped = append(shaped, row.delivery.ID)
+		}
 	}
 	events, err := s.eventsWithPayload(ctx, ids)
+	bodies, bodiesErr := s.ShapedBodies(ctx, shaped)
+	err = cmp.Or(err, bodiesErr)
 	leases := make([]hub.Lease, 0, len(r.leases))
 	for _, row := range r.leases {
-		ev := events[row.delivery.EventID]
-		if ev == nil { // unread, or gone
+		ev, body := events[row.delivery.EventID], bodies[row.delivery.ID]
+		if ev == nil || body == nil && row.delivery.BodyForm == hub.BodyShaped { // unread, or gone
 			if err == nil {
-				err = fmt.Errorf("event %s of delivery %s: %w", row.delivery.EventID, row.delivery.ID, hub.ErrNotFound)
+				err = fmt.Errorf("event %s of delivery %s, or its body: %w", row.delivery.EventID, row.delivery.ID, hub.ErrNotFound)
 			}
 			s.Settle(hub.Settlement{LeaseToken: r.token, Delivery: row.delivery})
 			continue
 		}
-		leases = append(leases, hub.Lease{Delivery: row.delivery, Event: ev, Token: r.token, ExpiresAt: row.until.Time()})
+		leases = append(leases, hub.Lease{Delivery: row.delivery, Event: ev, Body: body, Token: r.token, ExpiresAt: row.until.Time()})
 	}
 	if len(leases) == 0 && err != nil {
 		return nil, fmt.Errorf("claim deliveries: %w", err)
@@ -133,7 +148,7 @@ func (s *Store) NextDue(ctx context.Context) (map[string]time.Time, error) {
 		paused[id] = true
 	}
 	due := make(map[string]time.Time)
-	err := s.eachWaiting(ctx, func(endpointID, subscriptionID string, at time.Time) {
+	err := eachWaiting(ctx, s.reads, func(endpointID, subscriptionID string, at time.Time) {
 		first, found := due[endpointID]
 		if can.endpoints[endpointID] && !paused[subscriptionID] && (!found || at.Before(first)) {
 			due[endpointID] = at
@@ -162,9 +177,9 @@ const firstWaiting = `WITH RECURSIVE waiting (endpoint_id, subscription_id, due_
 
 // eachWaiting tells when the first waiting delivery of each subscription to each
 // endpoint is due.
-func (s *Store) eachWaiting(ctx context.Context, first func(endpointID, subscriptionID string, due time.Time)) error {
+func eachWaiting(ctx context.Context, reads dialect.Driver, first func(endpointID, subscriptionID string, due time.Time)) error {
 	rows := &entsql.Rows{}
-	if err := s.reads.Query(ctx, firstWaiting, []any{}, rows); err != nil {
+	if err := reads.Query(ctx, firstWaiting, []any{}, rows); err != nil {
 		return err
 	}
 	defer func() { _ = rows.Close() }()

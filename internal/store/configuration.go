@@ -26,6 +26,20 @@ func (s *Store) Refresh(ctx context.Context) error {
 // refresh does so and returns the head of the log.
 func (s *Store) refresh(ctx context.Context) (logHead, error) {
 	generation := s.health.generation()
+	head, err := s.catchUp(ctx)
+	if err != nil {
+		return logHead{}, err
+	}
+	rows, err := s.read.EndpointHealth.Query().All(ctx)
+	if err != nil {
+		return logHead{}, fmt.Errorf("read endpoint health: %w", err)
+	}
+	s.health.replace(generation, rows)
+	return head, nil
+}
+
+// catchUp loads the configuration where it has changed since, perhaps on another node.
+func (s *Store) catchUp(ctx context.Context) (logHead, error) {
 	head, err := s.read.LogHead.Get(ctx, 1)
 	if err != nil {
 		return logHead{}, fmt.Errorf("read the head of the log: %w", err)
@@ -36,15 +50,10 @@ func (s *Store) refresh(ctx context.Context) (logHead, error) {
 		}
 		s.wakeTaker()
 	}
-	rows, err := s.read.EndpointHealth.Query().All(ctx)
-	if err != nil {
-		return logHead{}, fmt.Errorf("read endpoint health: %w", err)
-	}
-	s.health.replace(generation, rows)
-	return logHead{sequence: hub.Sequence(head.Sequence), revision: head.ConfigRevision}, nil
+	return logHead{sequence: hub.Sequence(head.Sequence), changes: hub.Sequence(head.ChangeSequence), revision: head.ConfigRevision}, nil
 }
 
-// loadConfiguration reads sources, endpoints and subscriptions as of one revision
+// loadConfiguration reads what people have configured, as of one revision,
 // and makes them this process's configuration, unless a newer one is known. To
 // whoever holds log_head it returns exactly the revision in force.
 func (s *Store) loadConfiguration(ctx context.Context) (*hub.Configuration, error) {
@@ -69,7 +78,20 @@ func (s *Store) loadConfiguration(ctx context.Context) (*hub.Configuration, erro
 	if err != nil {
 		return nil, fmt.Errorf("load subscriptions: %w", err)
 	}
-	loaded := hub.NewConfiguration(head.ConfigRevision, sources, endpoints, subscriptions)
+	partners, err := readAll(ctx, tx.Partner.Query(), toPartner)
+	if err != nil {
+		return nil, fmt.Errorf("load partners: %w", err)
+	}
+	documents, err := readAll(ctx, tx.Document.Query(), toDocument)
+	if err != nil {
+		return nil, fmt.Errorf("load documents: %w", err)
+	}
+	schemas, err := givenSchemas(ctx, tx)
+	if err != nil {
+		return nil, fmt.Errorf("load schemas: %w", err)
+	}
+	loaded := hub.NewConfiguration(head.ConfigRevision, sources, endpoints, subscriptions, partners...).
+		WithDocuments(documents).WithSchemas(schemas)
 	for {
 		current := s.config.Load()
 		if current.Revision > loaded.Revision || s.config.CompareAndSwap(current, loaded) {
@@ -112,8 +134,13 @@ func (s *Store) follow(ctx context.Context) {
 		head, err := s.refresh(ctx)
 		switch {
 		case err == nil && head != seen:
+			if head.changes != seen.changes {
+				s.notifyChanges()
+			}
+			if head.sequence != seen.sequence || head.revision != seen.revision {
+				s.notify()
+			}
 			seen = head
-			s.notify()
 		case err != nil && ctx.Err() == nil:
 			s.log.WarnContext(ctx, "configuration could not be refreshed", "error", err)
 		}
@@ -152,6 +179,7 @@ func (s *Store) change(ctx context.Context, what string, do func(*ent.Tx) error)
 	}
 	s.notify()
 	s.wakeTaker()
+	s.wakeSorter()
 	return nil
 }
 
@@ -167,9 +195,20 @@ func (s *Store) notify() {
 	}
 }
 
+func (s *Store) notifyChanges() {
+	if s.cfg.NotifyChanges != nil {
+		s.cfg.NotifyChanges()
+	}
+}
+
 // Health returns what the attempts of an endpoint have shown, nil where there were
 // none. The answer must not be changed.
-func (s *Store) Health(endpointID string) *hub.EndpointHealth { return s.health.of(endpointID) }
+func (v *View) Health(endpointID string) *hub.EndpointHealth {
+	if !v.sight.Whole() && v.Configuration().Endpoints[endpointID] == nil {
+		return nil
+	}
+	return v.store.health.of(endpointID)
+}
 
 // healthBook is the health of all endpoints as this process knows it.
 type healthBook struct {

@@ -42,6 +42,7 @@ func TestConfiguration(t *testing.T) {
 			})
 			sub := newSubscription(t, s, b, e, func(sub *hub.Subscription) {
 				sub.SourceIDs, sub.Filter, sub.EventTypes = []string{src.ID}, "body.amount > 5", []string{"invoice.*", "a"}
+				sub.Ordering, sub.OrderingKey, sub.Poison = hub.OrderingStrict, "body.customer", hub.PoisonSkip
 			})
 			cfg := s.Configuration()
 			for _, pair := range [][2]any{{cfg.Sources[src.ID], src}, {cfg.SourcesBySlug[src.Slug], src}, {cfg.Endpoints[e.ID], e}, {cfg.Subscriptions[sub.ID], sub}} {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	entsql "entgo.io/ent/dialect/sql"
 
-	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/ent/column"
 	"github.com/hookgraph/hookgraph/ent/delivery"
 	"github.com/hookgraph/hookgraph/ent/endpoint"
@@ -42,42 +45,29 @@ func (p Parent) of(d *hub.Delivery) string {
 	return ""
 }
 
-// toDelivery maps a row and derives HELD, as things stand, where it waits.
-func (s *Store) toDelivery(row *ent.Delivery) *hub.Delivery {
-	d := &hub.Delivery{
-		ID: row.ID, EventID: row.EventID, SubscriptionID: row.SubscriptionID, EndpointID: row.EndpointID,
-		Status: row.Status, Reason: row.Reason, AttemptCount: row.AttemptCount, SchedulePosition: row.SchedulePosition,
-		NextAttemptAt: row.NextAttemptAt.Time(), CreatedAt: row.CreatedAt.Time(), CompletedAt: row.CompletedAt.Time(),
+// deriveHeld makes a delivery that waits HELD where, as things stand, it has to.
+func (s *Store) deriveHeld(d *hub.Delivery) {
+	if d.Status != hub.DeliveryPending {
+		return
 	}
-	if d.Status == hub.DeliveryPending {
-		cfg := s.config.Load()
-		reason, held := hub.Hold(cfg.Endpoints[d.EndpointID], s.health.of(d.EndpointID), cfg.Subscriptions[d.SubscriptionID], s.clock.Now())
-		if held {
-			d.Status, d.Reason = hub.DeliveryHeld, reason
-		}
+	if d.Reason != "" || d.BlockedBy != "" {
+		d.Status, d.NextAttemptAt = hub.DeliveryHeld, time.Time{} // by itself, until somebody acts
+		return
 	}
-	return d
-}
-
-func (s *Store) listDeliveries(ctx context.Context, q *ent.DeliveryQuery) ([]*hub.Delivery, error) {
-	rows, err := q.All(ctx)
-	if err != nil {
-		return nil, err
+	cfg := s.config.Load()
+	hold, held := hub.Holds(cfg.Endpoints[d.EndpointID], s.health.of(d.EndpointID), cfg.Subscriptions[d.SubscriptionID], s.clock.Now())
+	if held {
+		d.Status, d.Reason, d.NextAttemptAt = hub.DeliveryHeld, hold.Reason, hold.Next(d.NextAttemptAt)
 	}
-	list := make([]*hub.Delivery, len(rows))
-	for i, row := range rows {
-		list[i] = s.toDelivery(row)
-	}
-	return list, nil
 }
 
 // Deliveries returns a page of deliveries, newest first.
-func (s *Store) Deliveries(ctx context.Context, f hub.DeliveryFilter, page hub.Page) (hub.Slice[*hub.Delivery], error) {
+func (v *View) Deliveries(ctx context.Context, f hub.DeliveryFilter, page hub.Page) (hub.Slice[*hub.Delivery], error) {
 	p, err := newestID().pager(page)
 	if err != nil {
 		return hub.Slice[*hub.Delivery]{}, err
 	}
-	list, err := s.listDeliveries(ctx, s.read.Delivery.Query().Where(all[predicate.Delivery](s.deliveryConditions(f), p.single)...))
+	list, err := v.listDeliveries(ctx, append(v.store.deliveryConditions(f), p.single)...)
 	if err != nil {
 		return hub.Slice[*hub.Delivery]{}, wrap("list deliveries", err)
 	}
@@ -85,16 +75,16 @@ func (s *Store) Deliveries(ctx context.Context, f hub.DeliveryFilter, page hub.P
 }
 
 // CountDeliveries counts the deliveries that a filter admits.
-func (s *Store) CountDeliveries(ctx context.Context, f hub.DeliveryFilter) (int, error) {
-	n, err := s.read.Delivery.Query().Where(all[predicate.Delivery](s.deliveryConditions(f))...).Count(ctx)
+func (v *View) CountDeliveries(ctx context.Context, f hub.DeliveryFilter) (int, error) {
+	n, err := v.deliveries().Where(all[predicate.Delivery](v.store.deliveryConditions(f))...).Count(ctx)
 	return n, wrap("count deliveries", err)
 }
 
 // DeliveriesByID returns those of the deliveries that exist.
-func (s *Store) DeliveriesByID(ctx context.Context, ids []string) (map[string]*hub.Delivery, error) {
+func (v *View) DeliveriesByID(ctx context.Context, ids []string) (map[string]*hub.Delivery, error) {
 	found := make(map[string]*hub.Delivery, len(ids))
 	err := inChunks(ids, maxInList, func(part []string) error {
-		list, err := s.listDeliveries(ctx, s.read.Delivery.Query().Where(delivery.IDIn(part...)))
+		list, err := v.listDeliveries(ctx, anyOf(delivery.FieldID, part))
 		for _, d := range list {
 			found[d.ID] = d
 		}
@@ -104,8 +94,9 @@ func (s *Store) DeliveriesByID(ctx context.Context, ids []string) (map[string]*h
 }
 
 // DeliveriesOf returns a page of the deliveries of each parent, newest first, in
-// one statement for up to 10,000 events or 200 endpoints or subscriptions.
-func (s *Store) DeliveriesOf(ctx context.Context, parent Parent, ids []string, f hub.DeliveryFilter, page hub.Page) (map[string]hub.Slice[*hub.Delivery], error) {
+// one statement for up to 10,000 events or 200 endpoints or subscriptions. Events with
+// very many deliveries take a second one.
+func (v *View) DeliveriesOf(ctx context.Context, parent Parent, ids []string, f hub.DeliveryFilter, page hub.Page) (map[string]hub.Slice[*hub.Delivery], error) {
 	p, err := newestID().pager(page)
 	if err != nil {
 		return nil, err
@@ -114,29 +105,52 @@ func (s *Store) DeliveriesOf(ctx context.Context, parent Parent, ids []string, f
 	if parent.few() {
 		size = maxInList
 	}
-	var list []*hub.Delivery
+	var found []*hub.Delivery
 	err = inChunks(ids, size, func(part []string) error {
-		pages := []predicate.Delivery{p.each(string(parent), part, s.deliveryConditions(f))}
-		if parent.few() {
-			pages = all[predicate.Delivery](s.deliveryConditions(f), anyOf(string(parent), part), p.ranked(string(parent)))
-		}
-		more, err := s.listDeliveries(ctx, s.read.Delivery.Query().Where(pages...))
-		list = append(list, more...)
+		more, err := v.deliveriesOf(ctx, parent, part, v.store.deliveryConditions(f), p)
+		found = append(found, more...)
 		return err
 	})
 	if err != nil {
 		return nil, wrap("list deliveries by parent", err)
 	}
-	return slicesOf(p, ids, list, parent.of), nil
+	return slicesOf(p, ids, found, parent.of), nil
+}
+
+// plainRows is how many rows are read and sorted here sooner than the database would
+// rank them.
+const plainRows = 1000
+
+func (v *View) deliveriesOf(ctx context.Context, parent Parent, ids []string, conditions []condition, p *pager) ([]*hub.Delivery, error) {
+	if !parent.few() {
+		return v.listDeliveries(ctx, p.each(string(parent), ids, v.ofDeliveries, conditions))
+	}
+	conditions = append(conditions, anyOf(string(parent), ids))
+	bound := max(plainRows, len(ids)*p.limit())
+	all := append(slices.Clip(conditions), p.bound, func(s *entsql.Selector) { s.Limit(bound + 1) })
+	found, err := v.listDeliveries(ctx, all...)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > bound {
+		return v.listDeliveries(ctx, append(conditions, p.ranked(string(parent)))...)
+	}
+	slices.SortFunc(found, func(a, b *hub.Delivery) int {
+		if p.descending() {
+			a, b = b, a
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return found, nil
 }
 
 // CountDeliveriesOf counts the deliveries of each parent that a filter admits, in
 // one statement for up to 10,000 parents. A parent without any is left out.
-func (s *Store) CountDeliveriesOf(ctx context.Context, parent Parent, ids []string, f hub.DeliveryFilter) (map[string]int, error) {
+func (v *View) CountDeliveriesOf(ctx context.Context, parent Parent, ids []string, f hub.DeliveryFilter) (map[string]int, error) {
 	counts := make(map[string]int, len(ids))
 	err := inChunks(ids, maxInList, func(part []string) error {
-		conditions := all[predicate.Delivery](s.deliveryConditions(f), anyOf(string(parent), part))
-		more, err := countBy(ctx, s.read.Delivery.Query().Where(conditions...).
+		conditions := all[predicate.Delivery](v.store.deliveryConditions(f), anyOf(string(parent), part))
+		more, err := countBy(ctx, v.deliveries().Where(conditions...).
 			GroupBy(string(parent)).Aggregate(countOf(string(parent))))
 		maps.Copy(counts, more)
 		return err
@@ -146,39 +160,72 @@ func (s *Store) CountDeliveriesOf(ctx context.Context, parent Parent, ids []stri
 
 // Backlog counts the deliveries of each endpoint that have not ended. An endpoint
 // without any is left out.
-func (s *Store) Backlog(ctx context.Context, endpointIDs []string) (map[string]int, error) {
+func (v *View) Backlog(ctx context.Context, endpointIDs []string) (map[string]int, error) {
 	waiting := hub.DeliveryFilter{Statuses: []hub.DeliveryStatus{hub.DeliveryPending, hub.DeliveryHeld}}
-	return s.CountDeliveriesOf(ctx, OfEndpoints, endpointIDs, waiting)
+	return v.CountDeliveriesOf(ctx, OfEndpoints, endpointIDs, waiting)
 }
 
 // RetryDelivery makes a delivery due now. One that has ended starts its schedule
-// over; one that waits keeps its place; one that is being attempted is a conflict, as
-// is one whose endpoint or subscription is gone.
-func (s *Store) RetryDelivery(ctx context.Context, id string) (*hub.Delivery, error) {
-	now := column.TimeOf(s.clock.Now())
-	due := func() *ent.DeliveryUpdate {
-		return s.write.Delivery.Update().SetNextAttemptAt(now).SetDueAt(now).SetLeaseToken("").
-			Where(refersTo(delivery.FieldEndpointID, endpoint.Table), refersTo(delivery.FieldSubscriptionID, subscription.Table))
+// over; one that waits keeps its place, and one that was held by itself is let go; one that is being attempted is a conflict, as
+// is one whose endpoint or subscription is gone, and one that others with its ordering key come before. One that has ended
+// takes its place among those again.
+func (v *View) RetryDelivery(ctx context.Context, id string) (*hub.Delivery, error) {
+	now := column.TimeOf(v.store.clock.Now())
+	which := []condition{
+		delivery.ID(id), v.ofDeliveries, refersTo(delivery.FieldEndpointID, endpoint.Table), refersTo(delivery.FieldSubscriptionID, subscription.Table),
 	}
-	n, err := due().Where(delivery.ID(id), delivery.StatusEQ(hub.DeliveryPending),
-		delivery.Or(delivery.LeaseToken(""), delivery.DueAtLTE(now))).Save(ctx)
+	n, err := v.store.act(ctx, v.store.dueAt(now), append(which, delivery.StatusEQ(hub.DeliveryPending), notLater,
+		delivery.Or(delivery.LeaseToken(""), delivery.DueAtLTE(now)))...)
 	if err == nil && n == 0 {
-		n, err = due().SetStatus(hub.DeliveryPending).SetReason("").SetSchedulePosition(0).SetCompletedAt(0).
-			Where(delivery.ID(id), delivery.StatusNEQ(hub.DeliveryPending)).Save(ctx)
+		n, err = v.store.act(ctx, v.store.dueAgain(now), append(which, delivery.StatusNEQ(hub.DeliveryPending))...)
 	}
 	if err != nil {
 		return nil, wrap("retry delivery", err)
 	}
+	if n, err = v.rekeyed(ctx, id, n); err != nil {
+		return nil, wrap("retry delivery", err)
+	}
 	if n == 0 {
-		conflict, err := s.whyNotRetried(ctx, id)
+		conflict, err := v.whyNotRetried(ctx, id)
 		if err != nil {
 			return nil, wrap("retry delivery", err)
 		}
-		return s.afterAction(ctx, id, n, conflict)
+		return v.afterAction(ctx, id, n, conflict)
 	}
-	s.notify() // it may be another node that has a slot free
-	s.wakeTaker()
-	return s.afterAction(ctx, id, n, "")
+	v.store.notify() // it may be another node that has a slot free
+	v.store.wakeTaker()
+	return v.afterAction(ctx, id, n, "")
+}
+
+// rekeyed makes the ordering key of a delivery that waits for one, and returns how many have
+// been retried then.
+func (v *View) rekeyed(ctx context.Context, id string, retried int) (int, error) {
+	found, err := v.DeliveriesByID(ctx, []string{id})
+	if err != nil || found[id] == nil || found[id].Line != unkeyed || found[id].Status.Ended() {
+		return retried, err
+	}
+	keyed, err := v.store.rekeyOne(ctx, id)
+	if keyed {
+		retried = 1
+	}
+	return retried, err
+}
+
+// dueAt is the update that makes deliveries due, and lets go what was held by itself.
+func (s *Store) dueAt(at column.Time) *entsql.UpdateBuilder {
+	return s.updateDeliveries().Set(delivery.FieldNextAttemptAt, int64(at)).Set(delivery.FieldDueAt, int64(at)).
+		Set(delivery.FieldLeaseToken, "").Set(delivery.FieldReason, "")
+}
+
+// dueAgain is the update that has deliveries which have ended start their schedules over.
+// Those that belong into a line take their places in it again, and wait for their turn.
+func (s *Store) dueAgain(at column.Time) *entsql.UpdateBuilder {
+	return s.dueAt(at).Set(delivery.FieldStatus, string(hub.DeliveryPending)).
+		Set(delivery.FieldSchedulePosition, 0).Set(delivery.FieldCompletedAt, 0).
+		Set(delivery.FieldDueAt, entsql.P(func(b *entsql.Builder) {
+			b.WriteString("CASE WHEN line <> '' THEN ").WriteString(strconv.FormatInt(neverDue, 10)).WriteString(" ELSE ").Arg(int64(at)).WriteString(" END")
+		})).
+		Set(delivery.FieldTurn, entsql.Raw("CASE WHEN line <> '' THEN 'LATER' ELSE '' END"))
 }
 
 // refersTo restricts a query to rows whose column names a row of the table.
@@ -189,11 +236,11 @@ func refersTo(column, table string) condition {
 }
 
 // whyNotRetried tells what keeps a delivery, if there is one, from being retried.
-func (s *Store) whyNotRetried(ctx context.Context, id string) (string, error) {
+func (v *View) whyNotRetried(ctx context.Context, id string) (string, error) {
 	for _, needed := range []struct{ noun, column, table string }{
 		{"endpoint", delivery.FieldEndpointID, endpoint.Table}, {"subscription", delivery.FieldSubscriptionID, subscription.Table},
 	} {
-		found, err := s.read.Delivery.Query().Where(delivery.ID(id), refersTo(needed.column, needed.table)).Exist(ctx)
+		found, err := v.deliveries().Where(delivery.ID(id), refersTo(needed.column, needed.table)).Exist(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -201,22 +248,30 @@ func (s *Store) whyNotRetried(ctx context.Context, id string) (string, error) {
 			return "the " + needed.noun + " of the delivery does not exist any more", nil
 		}
 	}
-	return "the delivery is being attempted right now", nil
+	found, err := v.DeliveriesByID(ctx, []string{id})
+	if d := found[id]; err == nil && d != nil && (d.BlockedBy != "" || d.Line == unkeyed && d.Status == hub.DeliveryHeld) {
+		return d.Reason, nil
+	}
+	return "the delivery is being attempted right now", err
 }
 
 // CancelDelivery ends a delivery that waits. An attempt under way is recorded when
-// it ends and changes nothing. A delivery that has ended is a conflict.
-func (s *Store) CancelDelivery(ctx context.Context, id string) (*hub.Delivery, error) {
-	n, err := cancelation(s.write, reasonCanceled, s.clock.Now()).Where(delivery.ID(id)).Save(ctx)
+// it ends and changes nothing. A delivery that has ended is a conflict, but for a dead one
+// that others with its ordering key wait behind: they go on.
+func (v *View) CancelDelivery(ctx context.Context, id string) (*hub.Delivery, error) {
+	n, err := v.store.cancelDeliveries(ctx, reasonCanceled, delivery.ID(id), v.ofDeliveries)
+	if err == nil && n == 0 {
+		n, err = v.store.act(ctx, v.store.ending(hub.DeliveryCanceled, reasonCanceled, v.store.clock.Now()), delivery.ID(id), v.ofDeliveries, isParked)
+	}
 	if err != nil {
 		return nil, wrap("cancel delivery", err)
 	}
-	return s.afterAction(ctx, id, n, "the delivery has already ended")
+	return v.afterAction(ctx, id, n, "the delivery has already ended")
 }
 
 // afterAction returns the delivery that an action changed, or why it changed none.
-func (s *Store) afterAction(ctx context.Context, id string, changed int, conflict string) (*hub.Delivery, error) {
-	found, err := s.DeliveriesByID(ctx, []string{id})
+func (v *View) afterAction(ctx context.Context, id string, changed int, conflict string) (*hub.Delivery, error) {
+	found, err := v.DeliveriesByID(ctx, []string{id})
 	switch {
 	case err != nil:
 		return nil, err

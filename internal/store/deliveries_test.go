@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -403,70 +402,6 @@ func TestRetryAndCancel(t *testing.T) {
 		}
 		if len(claim(t, s, e, 1)) != 0 {
 			t.Fatal("a canceled delivery was claimed")
-		}
-	})
-}
-
-func TestDeletingWhatDeliveriesWaitFor(t *testing.T) {
-	t.Parallel()
-	eachDatabase(t, func(t *testing.T, url string) {
-		s, b := start(t, url)
-		src, kept, gone := newSource(t, s, b), newEndpoint(t, s, b), newEndpoint(t, s, b)
-		keptSub, goneSub, lone := newSubscription(t, s, b, kept), newSubscription(t, s, b, gone), newSubscription(t, s, b, kept)
-		var events []*hub.Event
-		for range 1200 { // several chunks of a cancellation
-			events = append(events, newEvent(b, src))
-		}
-		got[[]hub.Receipt](t)(s.Append(t.Context(), events))
-
-		must(t, s.DeleteEndpoint(t.Context(), gone.ID))
-		must(t, s.DeleteSubscription(t.Context(), lone.ID))
-		if cfg := s.Configuration(); cfg.Endpoints[gone.ID] != nil || cfg.Subscriptions[goneSub.ID] != nil || len(cfg.Subscriptions) != 1 {
-			t.Fatalf("configuration still holds %d subscriptions", len(cfg.Subscriptions))
-		}
-		count := func(sub *hub.Subscription, status hub.DeliveryStatus) int {
-			return got[int](t)(s.CountDeliveries(t.Context(), hub.DeliveryFilter{
-				SubscriptionIDs: []string{sub.ID}, Statuses: []hub.DeliveryStatus{status},
-			}))
-		}
-		if n := count(goneSub, hub.DeliveryCanceled); n != 1200 {
-			t.Fatalf("%d deliveries of the deleted endpoint are canceled", n)
-		}
-		if n := count(lone, hub.DeliveryCanceled); n != 1200 {
-			t.Fatalf("%d deliveries of the deleted subscription are canceled", n)
-		}
-		if n := count(keptSub, hub.DeliveryPending); n != 1200 {
-			t.Fatalf("%d deliveries of the other subscription wait", n)
-		}
-		for _, d := range deliveriesOf(t, s, events[0].ID) {
-			if d.SubscriptionID == goneSub.ID && !strings.Contains(d.Reason, "endpoint was deleted") {
-				t.Fatalf("the reason is %q", d.Reason)
-			}
-		}
-		for sub, noun := range map[*hub.Subscription]string{goneSub: "endpoint", lone: "subscription"} {
-			list := deliveriesOf(t, s, events[0].ID)
-			id := list[slices.IndexFunc(list, func(d *hub.Delivery) bool { return d.SubscriptionID == sub.ID })].ID
-			_, err := s.RetryDelivery(t.Context(), id)
-			wantCode(t, err, hub.CodeConflict)
-			if !strings.Contains(err.Error(), "the "+noun+" of the delivery does not exist any more") {
-				t.Errorf("the error is %q", err)
-			}
-			if d := delivery(t, s, id); d.Status != hub.DeliveryCanceled || d.CompletedAt.IsZero() {
-				t.Errorf("after the retry it is %+v", d)
-			}
-		}
-		must(t, s.DeleteSource(t.Context(), src.ID))
-		if found := got[map[string]*hub.Event](t)(s.EventsByID(t.Context(), []string{events[0].ID})); len(found) != 1 {
-			t.Fatal("the events went with their source")
-		}
-		for _, err := range []error{
-			s.DeleteSource(t.Context(), src.ID), s.DeleteEndpoint(t.Context(), gone.ID), s.DeleteSubscription(t.Context(), lone.ID),
-		} {
-			wantCode(t, err, hub.CodeNotFound)
-		}
-		backlog := got[map[string]int](t)(s.Backlog(t.Context(), []string{kept.ID, gone.ID}))
-		if len(backlog) != 1 || backlog[kept.ID] != 1200 {
-			t.Fatalf("backlog is %v", backlog)
 		}
 	})
 }

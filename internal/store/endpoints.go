@@ -6,21 +6,28 @@ import (
 	"errors"
 	"time"
 
+	"entgo.io/ent/dialect"
+
 	"github.com/hookgraph/hookgraph/ent"
 	"github.com/hookgraph/hookgraph/ent/column"
 	"github.com/hookgraph/hookgraph/ent/delivery"
+	"github.com/hookgraph/hookgraph/ent/endpoint"
 	"github.com/hookgraph/hookgraph/ent/endpointhealth"
 	"github.com/hookgraph/hookgraph/ent/predicate"
 	"github.com/hookgraph/hookgraph/ent/subscription"
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// CreateEndpoint stores an endpoint.
-func (s *Store) CreateEndpoint(ctx context.Context, e *hub.Endpoint) error {
-	return s.change(ctx, "create endpoint", func(tx *ent.Tx) error {
-		c := tx.Endpoint.Create().SetID(e.ID).SetKind(e.Kind).
-			SetCreatedAt(column.TimeOf(cmp.Or(e.CreatedAt, s.clock.Now())))
-		if err := s.setEndpoint(c.Mutation(), e); err != nil {
+// CreateEndpoint stores an endpoint. For somebody else than the one who asks that is
+// CodeForbidden.
+func (v *View) CreateEndpoint(ctx context.Context, e *hub.Endpoint) error {
+	if !v.sight.Owns(e.PartnerID) {
+		return errOutOfSight
+	}
+	return v.store.change(ctx, "create endpoint", func(tx *ent.Tx) error {
+		c := tx.Endpoint.Create().SetID(e.ID).SetPartnerID(e.PartnerID).SetKind(e.Kind).
+			SetCreatedAt(column.TimeOf(cmp.Or(e.CreatedAt, v.store.clock.Now())))
+		if err := v.store.setEndpoint(c.Mutation(), e); err != nil {
 			return err
 		}
 		return c.Exec(ctx)
@@ -28,51 +35,96 @@ func (s *Store) CreateEndpoint(ctx context.Context, e *hub.Endpoint) error {
 }
 
 // UpdateEndpoint changes an endpoint as edit does and returns it as stored. Its
-// kind stays. An error of edit is returned as it is.
-func (s *Store) UpdateEndpoint(ctx context.Context, id string, edit func(*hub.Endpoint) error) (*hub.Endpoint, error) {
+// kind and its partner stay. An error of edit is returned as it is.
+func (v *View) UpdateEndpoint(ctx context.Context, id string, edit func(*hub.Endpoint) error) (*hub.Endpoint, error) {
 	var changed *hub.Endpoint
-	err := s.change(ctx, "update endpoint", func(tx *ent.Tx) error {
-		row, err := tx.Endpoint.Get(ctx, id)
+	var told []*hub.Announcement
+	err := v.store.change(ctx, "update endpoint", func(tx *ent.Tx) error {
+		row, err := tx.Endpoint.Query().Where(endpoint.ID(id), v.ofEndpoints).Only(ctx)
 		if err != nil {
 			return notFound(err)
 		}
-		e, err := s.toEndpoint(row)
+		e, err := v.store.toEndpoint(row)
 		if err != nil {
 			return err
 		}
-		kept := e.CreatedAt
+		kept, secret, state := e.CreatedAt, newestSecret(e), e.State
 		if err := edit(e); err != nil {
 			return err
 		}
-		e.ID, e.Kind, e.CreatedAt, e.UpdatedAt = id, row.Kind, kept, s.clock.Now()
+		e.ID, e.PartnerID, e.Kind, e.CreatedAt, e.UpdatedAt = id, row.PartnerID, row.Kind, kept, v.store.clock.Now()
 		u := tx.Endpoint.UpdateOneID(id)
-		if err := s.setEndpoint(u.Mutation(), e); err != nil {
+		if err := v.store.setEndpoint(u.Mutation(), e); err != nil {
 			return err
 		}
 		changed = e
-		return u.Exec(ctx)
+		if err := u.Exec(ctx); err != nil {
+			return err
+		}
+		if newest := newestSecret(e); newest != secret && newest != "" {
+			told = append(told, hub.NewEndpointAnnouncement(hub.EndpointSecretRotatedType, e, e.UpdatedAt, hub.EndpointFacts{SecretID: newest}))
+		}
+		if state != hub.EndpointDisabled && e.State == hub.EndpointDisabled {
+			told = append(told, hub.NewEndpointAnnouncement(hub.EndpointDisabledType, e, e.UpdatedAt, hub.EndpointFacts{Reason: e.StateReason}))
+		}
+		if state == hub.EndpointDisabled && e.State == hub.EndpointActive {
+			told = append(told, hub.NewEndpointAnnouncement(hub.EndpointRecoveredType, e, e.UpdatedAt, hub.EndpointFacts{From: string(hub.EndpointDisabled)}))
+		}
+		for _, a := range told {
+			if err := tx.Announcement.Create().SetID(a.ID).SetType(a.Type).SetPartnerID(a.PartnerID).
+				SetOccurredAt(column.TimeOf(a.OccurredAt)).SetBody(a.Body).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	if len(told) > 0 {
+		v.store.announced()
+	}
 	return changed, nil
+}
+
+// newestSecret returns the ID of the secret that signs first, "" where none does.
+func newestSecret(e *hub.Endpoint) string {
+	if len(e.SigningSecrets) == 0 {
+		return ""
+	}
+	return e.SigningSecrets[0].ID
 }
 
 // DeleteEndpoint removes an endpoint, its subscriptions and its health, and
 // cancels what waits for it.
-func (s *Store) DeleteEndpoint(ctx context.Context, id string) error {
-	err := s.change(ctx, "delete endpoint", func(tx *ent.Tx) error {
-		if err := tx.Endpoint.DeleteOneID(id).Exec(ctx); err != nil {
-			return notFound(err)
+func (v *View) DeleteEndpoint(ctx context.Context, id string) error {
+	var gone []string // its subscriptions
+	err := v.store.change(ctx, "delete endpoint", func(tx *ent.Tx) error {
+		if err := deleted(tx.Endpoint.Delete().Where(endpoint.ID(id), v.ofEndpoints).Exec(ctx)); err != nil {
+			return err
 		}
-		_, err := tx.Subscription.Delete().Where(subscription.EndpointID(id)).Exec(ctx)
+		subscriptions, err := tx.Subscription.Query().Where(subscription.EndpointID(id)).All(ctx)
+		if err == nil {
+			for _, sub := range subscriptions {
+				gone = append(gone, sub.ID)
+			}
+			err = v.store.deleteSubscriptions(ctx, tx, subscriptions...)
+		}
 		_, healthErr := tx.EndpointHealth.Delete().Where(endpointhealth.ID(id)).Exec(ctx)
 		return errors.Join(err, healthErr)
 	})
 	if err != nil {
 		return err
 	}
-	return s.cancelWaiting(ctx, reasonEndpointDeleted, delivery.EndpointID(id))
+	if err := v.store.cancelWaiting(ctx, reasonEndpointDeleted, delivery.EndpointID(id)); err != nil || len(gone) == 0 {
+		return err
+	}
+	for _, sub := range gone { // what was made for another endpoint, before the subscription went to this one
+		if err := v.store.cancelWaiting(ctx, reasonSubscriptionDeleted, delivery.SubscriptionID(sub)); err != nil {
+			return err
+		}
+	}
+	return v.store.forgetMarks(ctx, gone...)
 }
 
 func (s *Store) setEndpoint(m *ent.EndpointMutation, e *hub.Endpoint) error {
@@ -91,25 +143,57 @@ func (s *Store) setEndpoint(m *ent.EndpointMutation, e *hub.Endpoint) error {
 	m.SetName(e.Name)
 	m.SetURL(e.URL)
 	m.SetState(e.State)
-	m.SetStateReason(e.StateReason)
+	m.SetStateReason(clean(e.StateReason))
 	m.SetTimeout(e.Timeout)
 	m.SetMaxConcurrency(e.MaxConcurrency)
-	if m.ClearRateLimit(); e.RateLimit != nil {
+	if e.RateLimit == nil {
+		m.ClearRateLimit()
+	} else { // not after a Clear: PostgreSQL takes one assignment alone
 		m.SetRateLimit(e.RateLimit)
 	}
 	m.SetRetryPolicy(e.RetryPolicy)
 	m.SetHeaders(headers)
 	m.SetSigning(e.Signing)
 	m.SetSigningSecrets(secrets)
+	if e.Auth == nil {
+		m.ClearAuth()
+	} else {
+		auth, err := s.seal("endpoints", e.ID, "auth", endpointAuth{EndpointAuth: *e.Auth, Secret: e.Auth.Secret.Reveal()})
+		if err != nil {
+			return err
+		}
+		m.SetAuth(auth)
+	}
+	m.SetMaxAge(e.MaxAge)
+	m.SetVerifiedAt(column.TimeOf(e.VerifiedAt))
+	m.SetBacklogChoice("")
+	m.SetBacklogBefore(0)
+	if b := e.Backlog; b != nil {
+		m.SetBacklogChoice(b.Choice)
+		m.SetBacklogBefore(column.TimeOf(b.Before))
+	}
 	m.SetUpdatedAt(column.TimeOf(cmp.Or(e.UpdatedAt, s.clock.Now())))
 	return nil
 }
 
 func (s *Store) toEndpoint(row *ent.Endpoint) (*hub.Endpoint, error) {
 	e := &hub.Endpoint{
-		ID: row.ID, Name: row.Name, Kind: row.Kind, URL: row.URL, State: row.State, StateReason: row.StateReason,
+		ID: row.ID, PartnerID: row.PartnerID, Name: row.Name, Kind: row.Kind, URL: row.URL, State: row.State, StateReason: row.StateReason,
 		Timeout: row.Timeout, MaxConcurrency: row.MaxConcurrency, RateLimit: row.RateLimit, RetryPolicy: row.RetryPolicy,
-		Signing: row.Signing, CreatedAt: row.CreatedAt.Time(), UpdatedAt: row.UpdatedAt.Time(),
+		Signing: row.Signing, MaxAge: row.MaxAge, VerifiedAt: row.VerifiedAt.Time(),
+		CreatedAt: row.CreatedAt.Time(), UpdatedAt: row.UpdatedAt.Time(),
+	}
+	e.MustVerify = s.cfg.Verification.Concerns(e)
+	if row.BacklogChoice != "" {
+		e.Backlog = &hub.BacklogOrder{Choice: row.BacklogChoice, Before: row.BacklogBefore.Time()}
+	}
+	if len(row.Auth) > 0 {
+		var auth endpointAuth
+		if err := s.open("endpoints", row.ID, "auth", row.Auth, &auth); err != nil {
+			return nil, err
+		}
+		e.Auth = &auth.EndpointAuth
+		e.Auth.Secret = hub.Secret(auth.Secret)
 	}
 	if err := s.open("endpoints", row.ID, "headers", row.Headers, &e.Headers); err != nil {
 		return nil, err
@@ -124,6 +208,12 @@ func (s *Store) toEndpoint(row *ent.Endpoint) (*hub.Endpoint, error) {
 		})
 	}
 	return e, nil
+}
+
+// endpointAuth is a hub.EndpointAuth with its secret in the clear, as it is sealed.
+type endpointAuth struct {
+	hub.EndpointAuth
+	Secret string `json:"secret"`
 }
 
 // signingSecret is a hub.SigningSecret in the clear, as it is sealed.
@@ -158,40 +248,48 @@ func (s *Store) cancelWaiting(ctx context.Context, reason string, which predicat
 			return nil
 		}
 		last = ids[len(ids)-1]
-		if _, err := cancelation(s.write, reason, s.clock.Now()).Where(delivery.IDIn(ids...)).Save(ctx); err != nil {
+		if _, err := s.cancelDeliveries(ctx, reason, delivery.IDIn(ids...)); err != nil {
 			return wrap("cancel waiting deliveries", err)
 		}
 	}
 }
 
-// cancelation is the update that cancels waiting deliveries and fences their leases.
-func cancelation(c *ent.Client, reason string, now time.Time) *ent.DeliveryUpdate {
-	return c.Delivery.Update().Where(delivery.StatusEQ(hub.DeliveryPending)).
-		SetStatus(hub.DeliveryCanceled).SetReason(reason).SetLeaseToken("").
-		SetDueAt(0).SetNextAttemptAt(0).SetCompletedAt(column.TimeOf(now))
+// cancelDeliveries cancels waiting deliveries and fences their leases.
+func (s *Store) cancelDeliveries(ctx context.Context, reason string, which ...condition) (canceled int, err error) {
+	return s.act(ctx, s.ending(hub.DeliveryCanceled, reason, s.clock.Now()), append(which, delivery.StatusEQ(hub.DeliveryPending))...)
 }
 
-// cancelOrphans cancels deliveries that wait for a subscription that is gone: its
-// deletion was cut off before it came to them.
-func (s *Store) cancelOrphans(ctx context.Context) error {
-	// First what waits, then the configuration: a subscription made in between is known.
-	var waiting []struct {
-		SubscriptionID string `json:"subscription_id"`
-	}
-	err := s.read.Delivery.Query().Where(pending).
-		GroupBy(delivery.FieldSubscriptionID).Scan(ctx, &waiting)
-	if err != nil {
+// cancelOrphans cancels deliveries that wait for a subscription or an endpoint that is
+// gone: its deletion was cut off before it came to them, or a replay made them while it
+// happened.
+func (s *Store) cancelOrphans(ctx context.Context, reads dialect.Driver) error {
+	type pair struct{ endpointID, subscriptionID string }
+	var waiting []pair
+	known := s.config.Load()
+	err := eachWaiting(ctx, reads, func(endpointID, subscriptionID string, _ time.Time) {
+		if known.Endpoints[endpointID] == nil || known.Subscriptions[subscriptionID] == nil {
+			waiting = append(waiting, pair{endpointID, subscriptionID})
+		}
+	})
+	if err != nil || len(waiting) == 0 {
 		return wrap("find orphaned deliveries", err)
 	}
+	// After what waits: what has been made since the snapshot is known then.
 	cfg, err := s.loadConfiguration(ctx)
 	if err != nil {
 		return err
 	}
 	for _, w := range waiting {
-		if _, ok := cfg.Subscriptions[w.SubscriptionID]; ok {
+		var reason string
+		switch {
+		case cfg.Endpoints[w.endpointID] == nil:
+			reason = reasonEndpointDeleted
+		case cfg.Subscriptions[w.subscriptionID] == nil:
+			reason = reasonSubscriptionDeleted
+		default:
 			continue
 		}
-		if err := s.cancelWaiting(ctx, reasonSubscriptionDeleted, delivery.SubscriptionID(w.SubscriptionID)); err != nil {
+		if err := s.cancelWaiting(ctx, reason, delivery.And(delivery.EndpointID(w.endpointID), delivery.SubscriptionID(w.subscriptionID))); err != nil {
 			return err
 		}
 	}

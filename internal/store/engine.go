@@ -27,6 +27,9 @@ type engine interface {
 	// voidLeases makes everything due that a process before had leased, where no
 	// other process can be working on it.
 	voidLeases(context.Context, time.Time) error
+	// enrol gives this node a place among the nodes of the hub, in exchange for the one that
+	// it had before, if any; nil where no other node can use the database.
+	enrol(ctx context.Context, before string) (place, error)
 	// migrator returns what applies migrations, safe against a second node.
 	migrator() (*goose.Provider, error)
 	// snapshot returns the options of a transaction that reads one state.
@@ -39,20 +42,38 @@ type engine interface {
 	begin(context.Context) (transaction, error)
 }
 
+// place is a node's among the nodes of the hub.
+type place interface {
+	id() string
+	// beat says that the node is there, and with which nodes it shares what endpoints
+	// permit, and returns the others. After an error the place is lost.
+	beat(ctx context.Context, counted []string) ([]hub.Peer, error)
+	// leave gives the place up: nothing is under way any more.
+	leave(context.Context) error
+	// close ends the connection, and leaves the others to find out.
+	close()
+}
+
 // transaction is one batch on its way into the database. Either write or
 // rollback ends it.
 type transaction interface {
-	// lock takes the row that orders all commits, then looks up dedupe keys.
-	lock(ctx context.Context, keys []string) (logHead, map[string]keyRow, error)
+	// lock writes results and says in each what became of it, takes the row that orders
+	// all commits, then looks up dedupe keys and when the latest events of some sources
+	// happened. It locks deliveries before that row, those of the bodies included, like
+	// whatever else changes deliveries.
+	lock(ctx context.Context, now time.Time, results []*settlement, bodies []*bodyRequest, keys, sources []string) (logHead, knowledge, error)
 	// write stores the plan and commits. An error means that nothing is stored, or
 	// that nobody knows (the connection broke during the commit).
 	write(ctx context.Context, p *plan) error
 	rollback(context.Context)
+	// Between the two, lines move.
+	ordering
 }
 
 // logHead is the row that orders all commits.
 type logHead struct {
 	sequence hub.Sequence
+	changes  hub.Sequence
 	revision int64
 }
 

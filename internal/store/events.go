@@ -13,18 +13,12 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// eventColumns are all but the payload.
-var eventColumns = []string{
-	event.FieldID, event.FieldSequence, event.FieldSourceID, event.FieldType, event.FieldDedupeKey, event.FieldOrderingKey,
-	event.FieldOccurredAt, event.FieldReceivedAt, event.FieldContentType, event.FieldDuplicateCount, event.FieldLastDuplicateAt,
-}
-
 func toEvent(row *ent.Event) *hub.Event {
 	return &hub.Event{
-		ID: row.ID, Sequence: hub.Sequence(row.Sequence), SourceID: row.SourceID, Type: row.Type,
+		ID: row.ID, Sequence: hub.Sequence(row.Sequence), SourceID: row.SourceID, PartnerID: row.PartnerID, Type: row.Type,
 		DedupeKey: row.DedupeKey, OrderingKey: row.OrderingKey,
 		OccurredAt: row.OccurredAt.Time(), ReceivedAt: row.ReceivedAt.Time(), ContentType: row.ContentType,
-		DuplicateCount: row.DuplicateCount, LastDuplicateAt: row.LastDuplicateAt.Time(),
+		DuplicateCount: row.DuplicateCount, LastDuplicateAt: row.LastDuplicateAt.Time(), Recovered: row.Recovered, OutOfOrder: row.OutOfOrder,
 	}
 }
 
@@ -66,35 +60,22 @@ var errNoAdmit = errors.New("a filter with an expression needs Admit")
 
 // Events returns a page of events, newest first unless asked otherwise. They come
 // without payloads, except where an expression had to read them.
-func (s *Store) Events(ctx context.Context, q EventQuery) (hub.Slice[*hub.Event], error) {
+func (v *View) Events(ctx context.Context, q EventQuery) (hub.Slice[*hub.Event], error) {
 	p, err := bySequence(q.OldestFirst).pager(q.Page)
 	if err != nil {
 		return hub.Slice[*hub.Event]{}, err
 	}
 	if q.Admit != nil {
-		return s.scanEvents(ctx, q, p)
+		return v.scanEvents(ctx, q, p)
 	}
 	if q.Filter.Expression != "" {
 		return hub.Slice[*hub.Event]{}, errNoAdmit
 	}
-	rows, err := s.listEvents(ctx, s.read.Event.Query().Where(all[predicate.Event](s.eventConditions(q.Filter), p.single)...))
+	rows, err := v.listEvents(ctx, append(v.store.eventConditions(q.Filter), p.single)...)
 	if err != nil {
 		return hub.Slice[*hub.Event]{}, wrap("list events", err)
 	}
 	return slice(p, rows), nil
-}
-
-// listEvents reads events without their payloads.
-func (s *Store) listEvents(ctx context.Context, q *ent.EventQuery) ([]*hub.Event, error) {
-	rows, err := q.Select(eventColumns...).All(ctx)
-	if err != nil {
-		return nil, err
-	}
-	events := make([]*hub.Event, len(rows))
-	for i, row := range rows {
-		events[i] = toEvent(row)
-	}
-	return events, nil
 }
 
 // all puts conditions into ent's form, in order.
@@ -107,9 +88,9 @@ func all[P ~func(*entsql.Selector)](conditions []condition, more ...condition) [
 }
 
 // scanEvents reads on, chunk by chunk, until the page is full.
-func (s *Store) scanEvents(ctx context.Context, q EventQuery, p *pager) (hub.Slice[*hub.Event], error) {
+func (v *View) scanEvents(ctx context.Context, q EventQuery, p *pager) (hub.Slice[*hub.Event], error) {
 	var found []*hub.Event
-	err := s.scan(ctx, q, p, func(ev *hub.Event) bool {
+	err := v.scan(ctx, q, p, func(ev *hub.Event) bool {
 		found = append(found, ev)
 		return len(found) < p.limit()
 	})
@@ -121,16 +102,16 @@ func (s *Store) scanEvents(ctx context.Context, q EventQuery, p *pager) (hub.Sli
 
 // scan hands every event that q admits to found, in the page's direction, until it
 // returns false.
-func (s *Store) scan(ctx context.Context, q EventQuery, p *pager, found func(*hub.Event) bool) error {
-	conditions := s.eventConditions(q.Filter)
-	floor, err := s.scanFloor(ctx, conditions)
+func (v *View) scan(ctx context.Context, q EventQuery, p *pager, found func(*hub.Event) bool) error {
+	conditions := v.store.eventConditions(q.Filter)
+	floor, err := v.scanFloor(ctx, conditions)
 	if err != nil {
 		return err
 	}
 	at := *p
 	at.page.Size = scanChunk - 1
 	for {
-		rows, err := s.read.Event.Query().
+		rows, err := v.events().
 			Where(all[predicate.Event](conditions, condition(event.SequenceGTE(floor)), at.single)...).All(ctx)
 		if err != nil {
 			return err
@@ -159,8 +140,8 @@ func (s *Store) scan(ctx context.Context, q EventQuery, p *pager, found func(*hu
 }
 
 // scanFloor returns the sequence of the oldest event that an expression is asked of.
-func (s *Store) scanFloor(ctx context.Context, conditions []condition) (int64, error) {
-	row, err := s.read.Event.Query().Where(all[predicate.Event](conditions)...).
+func (v *View) scanFloor(ctx context.Context, conditions []condition) (int64, error) {
+	row, err := v.events().Where(all[predicate.Event](conditions)...).
 		Order(ent.Desc(event.FieldSequence)).Offset(MaxScanned - 1).Limit(1).Select(event.FieldSequence).Ints(ctx)
 	if err != nil || len(row) == 0 {
 		return 0, err
@@ -170,22 +151,22 @@ func (s *Store) scanFloor(ctx context.Context, conditions []condition) (int64, e
 
 // CountEvents counts the events that a filter admits. A filter with an expression
 // is counted by CountAdmitted.
-func (s *Store) CountEvents(ctx context.Context, f hub.EventFilter) (int, error) {
+func (v *View) CountEvents(ctx context.Context, f hub.EventFilter) (int, error) {
 	if f.Expression != "" {
 		return 0, errNoAdmit
 	}
-	n, err := s.read.Event.Query().Where(all[predicate.Event](s.eventConditions(f))...).Count(ctx)
+	n, err := v.events().Where(all[predicate.Event](v.store.eventConditions(f))...).Count(ctx)
 	return n, wrap("count events", err)
 }
 
 // CountAdmitted counts the events that q admits, of the newest MaxScanned that the
 // rest of its filter admits. It does not regard the page.
-func (s *Store) CountAdmitted(ctx context.Context, q EventQuery) (int, error) {
+func (v *View) CountAdmitted(ctx context.Context, q EventQuery) (int, error) {
 	if q.Admit == nil {
 		return 0, errNoAdmit
 	}
 	n := 0
-	err := s.scan(ctx, q, &pager{order: bySequence(false)}, func(*hub.Event) bool {
+	err := v.scan(ctx, q, &pager{order: bySequence(false)}, func(*hub.Event) bool {
 		n++
 		return true
 	})
@@ -193,10 +174,10 @@ func (s *Store) CountAdmitted(ctx context.Context, q EventQuery) (int, error) {
 }
 
 // EventsByID returns those of the events that exist, without payloads.
-func (s *Store) EventsByID(ctx context.Context, ids []string) (map[string]*hub.Event, error) {
+func (v *View) EventsByID(ctx context.Context, ids []string) (map[string]*hub.Event, error) {
 	found := make(map[string]*hub.Event, len(ids))
 	err := inChunks(ids, maxInList, func(part []string) error {
-		events, err := s.listEvents(ctx, s.read.Event.Query().Where(event.IDIn(part...)))
+		events, err := v.listEvents(ctx, anyOf(event.FieldID, part))
 		for _, ev := range events {
 			found[ev.ID] = ev
 		}
@@ -206,10 +187,10 @@ func (s *Store) EventsByID(ctx context.Context, ids []string) (map[string]*hub.E
 }
 
 // Payloads returns the payloads of those of the events that exist.
-func (s *Store) Payloads(ctx context.Context, ids []string) (map[string]*hub.Payload, error) {
+func (v *View) Payloads(ctx context.Context, ids []string) (map[string]*hub.Payload, error) {
 	found := make(map[string]*hub.Payload, len(ids))
 	err := inChunks(ids, maxInList, func(part []string) error {
-		rows, err := s.read.Event.Query().Where(event.IDIn(part...)).
+		rows, err := v.events().Where(event.IDIn(part...)).
 			Select(event.FieldID, event.FieldHeaders, event.FieldQuery, event.FieldBody).All(ctx)
 		if err != nil {
 			return err
@@ -239,7 +220,7 @@ func (s *Store) eventsWithPayload(ctx context.Context, ids []string) (map[string
 
 // EventsOfSources returns a page of the events of each source, newest first, in one
 // statement for up to 200 sources. The filter must have no expression.
-func (s *Store) EventsOfSources(ctx context.Context, sourceIDs []string, f hub.EventFilter, page hub.Page) (map[string]hub.Slice[*hub.Event], error) {
+func (v *View) EventsOfSources(ctx context.Context, sourceIDs []string, f hub.EventFilter, page hub.Page) (map[string]hub.Slice[*hub.Event], error) {
 	if f.Expression != "" {
 		return nil, errNoAdmit
 	}
@@ -249,8 +230,7 @@ func (s *Store) EventsOfSources(ctx context.Context, sourceIDs []string, f hub.E
 	}
 	var events []*hub.Event
 	err = inChunks(sourceIDs, maxArms, func(part []string) error {
-		pages := p.each(event.FieldSourceID, part, s.eventConditions(f))
-		more, err := s.listEvents(ctx, s.read.Event.Query().Where(pages))
+		more, err := v.listEvents(ctx, p.each(event.FieldSourceID, part, v.ofEvents, v.store.eventConditions(f)))
 		events = append(events, more...)
 		return err
 	})
@@ -262,20 +242,20 @@ func (s *Store) EventsOfSources(ctx context.Context, sourceIDs []string, f hub.E
 
 // CountEventsOfSources counts the events of each source that a filter admits, in
 // one statement. The filter must have no expression.
-func (s *Store) CountEventsOfSources(ctx context.Context, sourceIDs []string, f hub.EventFilter) (map[string]int, error) {
+func (v *View) CountEventsOfSources(ctx context.Context, sourceIDs []string, f hub.EventFilter) (map[string]int, error) {
 	if f.Expression != "" {
 		return nil, errNoAdmit
 	}
-	conditions := all[predicate.Event](s.eventConditions(f), anyOf(event.FieldSourceID, sourceIDs))
-	counts, err := countBy(ctx, s.read.Event.Query().Where(conditions...).
+	conditions := all[predicate.Event](v.store.eventConditions(f), anyOf(event.FieldSourceID, sourceIDs))
+	counts, err := countBy(ctx, v.events().Where(conditions...).
 		GroupBy(event.FieldSourceID).Aggregate(countOf(event.FieldSourceID)))
 	return counts, wrap("count events of sources", err)
 }
 
 // LastEventAt returns when each source's newest event was received. Sources without
 // events are left out.
-func (s *Store) LastEventAt(ctx context.Context, sourceIDs []string) (map[string]time.Time, error) {
-	newest, err := s.EventsOfSources(ctx, sourceIDs, hub.EventFilter{}, hub.Page{Size: 1})
+func (v *View) LastEventAt(ctx context.Context, sourceIDs []string) (map[string]time.Time, error) {
+	newest, err := v.EventsOfSources(ctx, sourceIDs, hub.EventFilter{}, hub.Page{Size: 1})
 	if err != nil {
 		return nil, err
 	}

@@ -101,6 +101,7 @@ func TestTransactionsThatFail(t *testing.T) {
 				if len(k.leases) != len(found) || k.reserved != len(k.leases) {
 					t.Errorf("%d reserved, %d handed over, %d stored", k.reserved, len(k.leases), len(found))
 				}
+				checkCounted(t, s, b)
 			})
 		})
 	}
@@ -143,6 +144,7 @@ func TestResultsThatCannotBeStoredAtFirst(t *testing.T) {
 			t.Fatalf("it is not attempted again: claimed %d", len(claimed))
 		}
 		must(t, s.Stop(t.Context()))
+		checkCounted(t, s, b)
 	})
 }
 
@@ -217,6 +219,7 @@ func TestConnectionsThatBreak(t *testing.T) {
 	if n != len(acknowledged) {
 		t.Errorf("%d results are stored, want %d", n, len(acknowledged))
 	}
+	checkCounted(t, s, b)
 }
 
 func TestAResultThatComesLateDoesNotTakeHealthBack(t *testing.T) {

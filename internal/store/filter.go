@@ -39,6 +39,17 @@ func equal(name, value string) condition {
 	}
 }
 
+// anyPartner restricts a column to partners, where they are given: said as the partial
+// indexes say it, so nobody is no partner.
+func anyPartner(name string, partners []string) condition {
+	return func(s *entsql.Selector) {
+		if len(partners) > 0 {
+			anyOf(name, partners)(s)
+			s.Where(written(s, name, " <> ''"))
+		}
+	}
+}
+
 // during restricts a moment to a range; a row without that moment is in none.
 func during(name string, r hub.TimeRange) condition {
 	return func(s *entsql.Selector) {
@@ -65,6 +76,7 @@ func (s *Store) eventConditions(f hub.EventFilter) []condition {
 	return []condition{
 		s.typeAnyOf(f.Types),
 		anyOf(event.FieldSourceID, f.SourceIDs),
+		anyPartner(event.FieldPartnerID, f.PartnerIDs),
 		equal(event.FieldDedupeKey, clean(f.DedupeKey)),
 		equal(event.FieldOrderingKey, clean(f.OrderingKey)),
 		during(event.FieldReceivedAt, f.ReceivedAt),
@@ -72,43 +84,51 @@ func (s *Store) eventConditions(f hub.EventFilter) []condition {
 	}
 }
 
-// typeAnyOf restricts the type to names and patterns. What stands before the first
-// * becomes a range, which an index serves in either database.
+// typeAnyOf restricts the type to names and patterns, where they are given.
 func (s *Store) typeAnyOf(patterns []string) condition {
 	return func(sel *entsql.Selector) {
 		if len(patterns) == 0 {
 			return
 		}
-		name := sel.C(event.FieldType)
-		var exact []any
-		var any []*entsql.Predicate
-		for _, pattern := range patterns {
-			pattern = clean(pattern)
-			prefix, rest, wild := strings.Cut(pattern, "*")
-			if !wild {
-				exact = append(exact, pattern)
-				continue
-			}
-			if strings.Trim(pattern, "*") == "" {
-				return // everything
-			}
-			var both []*entsql.Predicate
-			if prefix != "" {
-				both = append(both, entsql.GTE(name, prefix), entsql.LT(name, after(prefix)))
-			}
-			if strings.Trim(rest, "*") != "" {
-				operator, operand := s.engine.typeLike(pattern)
-				both = append(both, entsql.P(func(b *entsql.Builder) {
-					b.Ident(name).WriteString(" " + operator + " ").Arg(operand)
-				}))
-			}
-			any = append(any, entsql.And(both...))
-		}
-		if len(exact) > 0 {
-			any = append(any, entsql.In(name, exact...))
-		}
-		sel.Where(entsql.Or(any...))
+		sel.Where(s.typeIn(sel, event.FieldType, patterns))
 	}
+}
+
+// typeIn is the condition of a column whose types fit a name or pattern, as hub.TypeMatches has it. What
+// stands before the first * becomes a range, which an index serves in either database.
+func (s *Store) typeIn(sel *entsql.Selector, column string, patterns []string) *entsql.Predicate {
+	name := sel.C(column)
+	var exact []any
+	var any []*entsql.Predicate
+	for _, pattern := range patterns {
+		pattern = clean(pattern)
+		prefix, rest, wild := strings.Cut(pattern, "*")
+		if !wild {
+			exact = append(exact, pattern)
+			continue
+		}
+		var both []*entsql.Predicate
+		if strings.HasPrefix(hub.HubTypePrefix, prefix) && prefix != hub.HubTypePrefix { //nolint:gocritic // the pattern may be the shorter one
+			both = append(both, entsql.P(func(b *entsql.Builder) {
+				b.WriteString("(").Ident(name).WriteString(" < ").Arg(hub.HubTypePrefix).
+					WriteString(" OR ").Ident(name).WriteString(" >= ").Arg(after(hub.HubTypePrefix)).WriteString(")")
+			}))
+		}
+		if prefix != "" {
+			both = append(both, entsql.GTE(name, prefix), entsql.LT(name, after(prefix)))
+		}
+		if strings.Trim(rest, "*") != "" {
+			operator, operand := s.engine.typeLike(pattern)
+			both = append(both, entsql.P(func(b *entsql.Builder) {
+				b.Ident(name).WriteString(" " + operator + " ").Arg(operand)
+			}))
+		}
+		any = append(any, entsql.And(both...))
+	}
+	if len(exact) > 0 {
+		any = append(any, entsql.In(name, exact...))
+	}
+	return entsql.Or(any...)
 }
 
 // after returns the least text above everything that begins with prefix. The text
@@ -139,6 +159,7 @@ func (s *Store) deliveryConditions(f hub.DeliveryFilter) []condition {
 		anyOf(delivery.FieldEndpointID, f.EndpointIDs),
 		anyOf(delivery.FieldSubscriptionID, f.SubscriptionIDs),
 		anyOf(delivery.FieldEventID, f.EventIDs),
+		anyPartner(delivery.FieldPartnerID, f.PartnerIDs),
 		during(delivery.FieldCreatedAt, f.CreatedAt),
 	}
 }
@@ -199,19 +220,14 @@ func (s *Store) waiting(sel *entsql.Selector, pending, held bool) *entsql.Predic
 		return row
 	}
 	endpoints, subscriptions := s.holding()
-	var holds []*entsql.Predicate
+	holds := []*entsql.Predicate{written(sel, delivery.FieldReason, " <> ''"), isLater(sel)}
 	if len(endpoints) > 0 {
 		holds = append(holds, entsql.In(sel.C(delivery.FieldEndpointID), endpoints...))
 	}
 	if len(subscriptions) > 0 {
 		holds = append(holds, entsql.In(sel.C(delivery.FieldSubscriptionID), subscriptions...))
 	}
-	switch {
-	case len(holds) == 0 && held:
-		return entsql.False()
-	case len(holds) == 0:
-		return row
-	case held:
+	if held {
 		return entsql.And(row, entsql.Or(holds...))
 	}
 	return entsql.And(row, entsql.Not(entsql.Or(holds...)))
@@ -221,12 +237,12 @@ func (s *Store) waiting(sel *entsql.Selector, pending, held bool) *entsql.Predic
 func (s *Store) holding() (endpoints, subscriptions []any) {
 	cfg, now := s.config.Load(), s.clock.Now()
 	for id, e := range cfg.Endpoints {
-		if _, held := hub.Hold(e, s.health.of(id), nil, now); held {
+		if _, held := hub.Holds(e, s.health.of(id), nil, now); held {
 			endpoints = append(endpoints, id)
 		}
 	}
 	for id, sub := range cfg.Subscriptions {
-		if _, held := hub.Hold(nil, nil, sub, now); held {
+		if _, held := hub.Holds(nil, nil, sub, now); held {
 			subscriptions = append(subscriptions, id)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // CreateAPIKey stores a key.
 func (s *Store) CreateAPIKey(ctx context.Context, k *hub.APIKey) error {
 	err := s.write.APIKey.Create().SetID(k.ID).
-		SetName(k.Name).SetRole(k.Role).SetScopes(append([]hub.Scope{}, k.Scopes...)).
+		SetName(k.Name).SetRole(k.Role).SetPartnerID(k.PartnerID).SetScopes(append([]hub.Scope{}, k.Scopes...)).
 		SetPrefix(k.Prefix).SetHash(k.Hash).
 		SetCreatedAt(column.TimeOf(cmp.Or(k.CreatedAt, s.clock.Now()))).SetExpiresAt(column.TimeOf(k.ExpiresAt)).
 		SetRevokedAt(column.TimeOf(k.RevokedAt)).SetLastUsedAt(column.TimeOf(k.LastUsedAt)).Exec(ctx)
@@ -33,12 +33,12 @@ func (s *Store) APIKey(ctx context.Context, id string) (*hub.APIKey, error) {
 
 // APIKeys returns a page of the keys, newest first, revoked and expired ones
 // included.
-func (s *Store) APIKeys(ctx context.Context, page hub.Page) (hub.Slice[*hub.APIKey], error) {
+func (v *View) APIKeys(ctx context.Context, page hub.Page) (hub.Slice[*hub.APIKey], error) {
 	p, err := newestID().pager(page)
 	if err != nil {
 		return hub.Slice[*hub.APIKey]{}, err
 	}
-	list, err := readAll(ctx, s.read.APIKey.Query().Where(p.single), toAPIKey)
+	list, err := readAll(ctx, v.apiKeys().Where(p.single), toAPIKey)
 	if err != nil {
 		return hub.Slice[*hub.APIKey]{}, wrap("list API keys", err)
 	}
@@ -46,16 +46,16 @@ func (s *Store) APIKeys(ctx context.Context, page hub.Page) (hub.Slice[*hub.APIK
 }
 
 // CountAPIKeys counts the keys, revoked and expired ones included.
-func (s *Store) CountAPIKeys(ctx context.Context) (int, error) {
-	n, err := s.read.APIKey.Query().Count(ctx)
+func (v *View) CountAPIKeys(ctx context.Context) (int, error) {
+	n, err := v.apiKeys().Count(ctx)
 	return n, wrap("count API keys", err)
 }
 
 // APIKeysByID returns those of the keys that exist.
-func (s *Store) APIKeysByID(ctx context.Context, ids []string) (map[string]*hub.APIKey, error) {
+func (v *View) APIKeysByID(ctx context.Context, ids []string) (map[string]*hub.APIKey, error) {
 	found := make(map[string]*hub.APIKey, len(ids))
 	err := inChunks(ids, maxInList, func(part []string) error {
-		list, err := readAll(ctx, s.read.APIKey.Query().Where(apikey.IDIn(part...)), toAPIKey)
+		list, err := readAll(ctx, v.apiKeys().Where(apikey.IDIn(part...)), toAPIKey)
 		for _, k := range list {
 			found[k.ID] = k
 		}
@@ -85,7 +85,7 @@ func (s *Store) TouchAPIKey(ctx context.Context, id string, at time.Time) error 
 
 func toAPIKey(row *ent.APIKey) (*hub.APIKey, error) {
 	return &hub.APIKey{
-		ID: row.ID, Name: row.Name, Role: row.Role, Scopes: row.Scopes, Prefix: row.Prefix, Hash: row.Hash,
+		ID: row.ID, Name: row.Name, Role: row.Role, PartnerID: row.PartnerID, Scopes: row.Scopes, Prefix: row.Prefix, Hash: row.Hash,
 		CreatedAt: row.CreatedAt.Time(), ExpiresAt: row.ExpiresAt.Time(),
 		RevokedAt: row.RevokedAt.Time(), LastUsedAt: row.LastUsedAt.Time(),
 	}, nil

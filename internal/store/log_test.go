@@ -197,14 +197,47 @@ func TestDedupe(t *testing.T) {
 			}
 		})
 
+		t.Run("a key's own window counts where the source has none", func(t *testing.T) {
+			hashed := func(key string) func(*hub.Event) {
+				return func(ev *hub.Event) { ev.DedupeKey, ev.DedupeWindow = key, time.Minute }
+			}
+			windowed := newSource(t, s, b, func(src *hub.Source) { src.DedupeWindow = time.Hour })
+			for _, where := range []*hub.Source{src, windowed} {
+				add(t, s, newEvent(b, where, hashed("own")))
+			}
+			b.clock.advance(time.Minute - time.Microsecond)
+			if r := add(t, s, newEvent(b, src, hashed("own"))); !r.Duplicate {
+				t.Fatal("not a duplicate just before its end")
+			}
+			b.clock.advance(time.Microsecond)
+			if r := add(t, s, newEvent(b, src, hashed("own"))); r.Duplicate {
+				t.Fatal("still a duplicate at its end")
+			}
+			if r := add(t, s, newEvent(b, windowed, hashed("own"))); !r.Duplicate {
+				t.Fatal("it counts although the source has a window")
+			}
+		})
+
 		t.Run("a source's window is kept to the microsecond", func(t *testing.T) {
 			windowed := newSource(t, s, b, func(src *hub.Source) { src.DedupeWindow = time.Minute })
 			first := add(t, s, newEvent(b, windowed, keyed("w")))
+			known := func() map[string]bool {
+				return got[map[string]bool](t)(s.KnownKeys(t.Context(), windowed.ID, []string{"w", "other"}))
+			}
 			b.clock.advance(time.Minute - time.Microsecond)
+			if k := known(); len(k) != 1 || !k["w"] {
+				t.Fatalf("just before the window's end it knows %v", k)
+			}
+			if k := got[map[string]bool](t)(s.KnownKeys(t.Context(), src.ID, []string{"w"})); len(k) != 0 {
+				t.Fatalf("another source knows %v", k)
+			}
 			if r := add(t, s, newEvent(b, windowed, keyed("w"))); !r.Duplicate {
 				t.Fatal("not a duplicate just before the window's end")
 			}
 			b.clock.advance(time.Microsecond)
+			if k := known(); len(k) != 0 {
+				t.Fatalf("at the window's end it knows %v", k)
+			}
 			second := add(t, s, newEvent(b, windowed, keyed("w")))
 			if second.Duplicate {
 				t.Fatal("still a duplicate at the window's end")

@@ -96,12 +96,15 @@ func (p *pager) bound(s *entsql.Selector) {
 	}
 }
 
-// direction returns how rows are read: page.Backward reads from the end.
+// descending reports how rows are read: page.Backward reads from the end.
+func (p *pager) descending() bool { return p.ascending == p.page.Backward }
+
+// direction returns it in the words of SQL.
 func (p *pager) direction() func(column string) string {
-	if p.ascending != p.page.Backward {
-		return entsql.Asc
+	if p.descending() {
+		return entsql.Desc
 	}
-	return entsql.Desc
+	return entsql.Asc
 }
 
 func (p *pager) orderBy(s *entsql.Selector) { s.OrderBy(p.direction()(s.C(p.column))) }
@@ -134,10 +137,10 @@ func (p *pager) rank(s *entsql.Selector, parent string) {
 // maxArms keeps each under the 500 terms that SQLite allows in one statement.
 const maxArms = 200
 
-// each makes a query the page of each parent under the conditions, by one arm of a
-// union for each: the way where a parent may have very many children, since each arm
+// each makes a query the page of each parent under the conditions and in sight, by one
+// arm of a union for each: the way where a parent may have very many children, since each arm
 // stops at its limit. It takes at most maxArms parents.
-func (p *pager) each(parent string, ids []string, conditions []condition) condition {
+func (p *pager) each(parent string, ids []string, inSight condition, conditions []condition) condition {
 	return func(s *entsql.Selector) {
 		d := entsql.Dialect(s.Dialect())
 		columns := s.UnqualifiedColumns()
@@ -145,6 +148,7 @@ func (p *pager) each(parent string, ids []string, conditions []condition) condit
 		for i, id := range ids {
 			part := d.Select(columns...).From(entsql.Table(s.TableName()))
 			part.Where(entsql.EQ(part.C(parent), id))
+			inSight(part)
 			for _, restrict := range conditions {
 				restrict(part)
 			}

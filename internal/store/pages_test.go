@@ -325,21 +325,30 @@ func TestPages(t *testing.T) {
 			endpoints := ids(c.endpoints, func(e *hub.Endpoint) string { return e.ID })
 			sources := ids(c.sources, func(s *hub.Source) string { return s.ID })
 			page, f := hub.Page{Size: 5}, hub.DeliveryFilter{}
-			if queries := c.b.trace.during(func() { must(t, c.Refresh(ctx)) }); len(queries) > 0 {
-				t.Errorf("what keeps up with others is counted: %s", queries)
-			}
-			for name, do := range map[string]func() error{
-				"deliveries of events":    func() error { _, err := c.DeliveriesOf(ctx, store.OfEvents, events, f, page); return err },
-				"deliveries of endpoints": func() error { _, err := c.DeliveriesOf(ctx, store.OfEndpoints, endpoints, f, page); return err },
-				"counts of deliveries":    func() error { _, err := c.CountDeliveriesOf(ctx, store.OfEvents, events, f); return err },
-				"attempts":                func() error { _, err := c.AttemptsOf(ctx, deliveries, page); return err },
-				"events of sources":       func() error { _, err := c.EventsOfSources(ctx, sources, hub.EventFilter{}, page); return err },
-				"rejections of sources":   func() error { _, err := c.RejectionsOfSources(ctx, sources, page); return err },
-				"last events":             func() error { _, err := c.LastEventAt(ctx, sources); return err },
-				"backlogs":                func() error { _, err := c.Backlog(ctx, endpoints); return err },
-				"what is due":             func() error { _, err := c.NextDue(ctx); return err },
+			for name, do := range map[string]func(ctx context.Context) error{
+				"deliveries of events": func(ctx context.Context) error {
+					_, err := c.DeliveriesOf(ctx, store.OfEvents, events, f, page)
+					return err
+				},
+				"deliveries of endpoints": func(ctx context.Context) error {
+					_, err := c.DeliveriesOf(ctx, store.OfEndpoints, endpoints, f, page)
+					return err
+				},
+				"counts of deliveries": func(ctx context.Context) error {
+					_, err := c.CountDeliveriesOf(ctx, store.OfEvents, events, f)
+					return err
+				},
+				"attempts": func(ctx context.Context) error { _, err := c.AttemptsOf(ctx, deliveries, page); return err },
+				"events of sources": func(ctx context.Context) error {
+					_, err := c.EventsOfSources(ctx, sources, hub.EventFilter{}, page)
+					return err
+				},
+				"rejections of sources": func(ctx context.Context) error { _, err := c.RejectionsOfSources(ctx, sources, page); return err },
+				"last events":           func(ctx context.Context) error { _, err := c.LastEventAt(ctx, sources); return err },
+				"backlogs":              func(ctx context.Context) error { _, err := c.Backlog(ctx, endpoints); return err },
+				"what is due":           func(ctx context.Context) error { _, err := c.NextDue(ctx); return err },
 			} {
-				queries := c.b.trace.during(func() { must(t, do()) })
+				queries := c.b.trace.askedBy(t, do)
 				if len(queries) != 1 {
 					t.Errorf("%s take %d statements", name, len(queries))
 				}

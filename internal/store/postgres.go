@@ -113,6 +113,14 @@ func (e *postgresEngine) assertDurable(ctx context.Context) error {
 	return nil
 }
 
+// isLocked reports whether an error says that somebody else has a row that was not to be
+// waited for.
+func isLocked(err error) bool {
+	const lockNotAvailable = "55P03"
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == lockNotAvailable
+}
+
 // voidLeases leaves leases alone: other nodes may hold them, so they end by time.
 func (e *postgresEngine) voidLeases(context.Context, time.Time) error { return nil }
 

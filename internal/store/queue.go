@@ -21,6 +21,15 @@ const (
 
 	// settlementLinger is how long results wait for events to share a commit with.
 	settlementLinger = 5 * time.Millisecond
+
+	// Beside events a batch takes settlementShare of the results that wait, or a quarter
+	// where that is more, since events wait for whatever is in their batch and in the one
+	// before: so a burst of results is spread over the commits that events make anyhow, and
+	// a steady stream of them is still kept up with. What is claimed counts as results do,
+	// but leaves them leastShare. Where no event waits it is loneShare, or half.
+	settlementShare = 48
+	loneShare       = 128
+	leastShare      = 16
 )
 
 var (
@@ -70,8 +79,9 @@ type queue struct {
 	settlements []*settlement
 	rejections  []*rejectRequest
 	claims      []*claimRequest
+	bodies      []*bodyRequest
 	events      int // of appends
-	bytes       int // of appends and rejections
+	bytes       int // of appends, rejections and bodies
 	unsettled   int // settlements that are not committed, taken ones included
 	closed      bool
 
@@ -152,6 +162,17 @@ func (q *queue) addClaim(r *claimRequest) error {
 	return nil
 }
 
+func (q *queue) addBody(r *bodyRequest) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.admit(0, len(r.body.Bytes)); err != nil {
+		return err
+	}
+	q.bodies = append(q.bodies, r)
+	q.ring()
+	return nil
+}
+
 // addSettlement waits for room and reports whether the queue was still open.
 func (q *queue) addSettlement(s *settlement) bool {
 	q.mu.Lock()
@@ -191,8 +212,8 @@ func (q *queue) next(stop <-chan struct{}, retry <-chan time.Time) (*batch, bool
 		default:
 		}
 		q.mu.Lock()
-		urgent := len(q.appends)+len(q.rejections)+len(q.claims) > 0 ||
-			len(q.settlements) >= maxBatchSettlements || q.closed || lingered
+		urgent := len(q.appends)+len(q.rejections)+len(q.claims)+len(q.bodies) > 0 ||
+			len(q.settlements) >= settlementShare || q.closed || lingered
 		if urgent && q.waiting() {
 			b := q.take()
 			q.mu.Unlock()
@@ -220,7 +241,7 @@ func (q *queue) next(stop <-chan struct{}, retry <-chan time.Time) (*batch, bool
 
 // waiting reports whether anything waits. The caller holds mu.
 func (q *queue) waiting() bool {
-	return len(q.appends)+len(q.settlements)+len(q.rejections)+len(q.claims) > 0
+	return len(q.appends)+len(q.settlements)+len(q.rejections)+len(q.claims)+len(q.bodies) > 0
 }
 
 // take forms a batch of what waits, oldest first. The caller holds mu.
@@ -245,17 +266,38 @@ func (q *queue) take() *batch {
 			b.rejections = append(b.rejections, r)
 		}
 	}
+	for _, r := range q.bodies { // as many as there are workers at most
+		q.bytes -= len(r.body.Bytes)
+		if r.take() {
+			b.bodies = append(b.bodies, r)
+		}
+	}
+	q.bodies = nil
+	claimed := 0
 	for _, r := range q.claims {
 		if r.take() {
+			claimed += r.most()
 			b.claims = append(b.claims, r)
 		}
 	}
-	n := min(len(q.settlements), maxBatchSettlements)
+	n := min(len(q.settlements), q.share(events > 0, claimed), maxBatchSettlements)
 	b.settlements = slices.Clone(q.settlements[:n])
 	q.settlements = q.settlements[n:]
 	q.claims = nil
 	q.release()
 	return b
+}
+
+// share is how many results the next batch takes at most, beside events or without, and
+// beside rows that are claimed. The caller holds mu.
+func (q *queue) share(events bool, claimed int) int {
+	switch {
+	case q.closed:
+		return maxBatchSettlements
+	case events:
+		return max(max(settlementShare, len(q.settlements)/4)-claimed, leastShare)
+	}
+	return max(max(loneShare, len(q.settlements)/2)-claimed, leastShare)
 }
 
 // release lets go of backing arrays that are used up. The caller holds mu.
@@ -277,4 +319,5 @@ type batch struct {
 	settlements []*settlement
 	rejections  []*rejectRequest
 	claims      []*claimRequest
+	bodies      []*bodyRequest
 }

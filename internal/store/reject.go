@@ -12,17 +12,38 @@ type rejectRequest struct {
 	ticket
 	rejection hub.Rejection
 	headers   []byte
-	size      int // what counts against the source's bound
+	size      int  // what counts against the source's bound
+	capture   bool // it is stored only as long as its source captures
+	captured  bool // whether it was
 }
 
 // Reject stores a request that was refused and returns once that is durable. Each
-// source keeps its newest hub.MaxRejections of at most hub.MaxRejectionBytes.
+// source keeps its newest hub.MaxRejections of at most hub.MaxRejectionBytes. Of one
+// that is stored already, the detail is replaced.
 func (s *Store) Reject(ctx context.Context, in *hub.Rejection) error {
+	return s.reject(ctx, newRejectRequest(in))
+}
+
+// Capture stores a request as Reject does, if its source still has requests to capture,
+// and counts that down. It reports whether it has: each order of captures is filled
+// exactly, however many requests come at once and through whichever node.
+func (s *Store) Capture(ctx context.Context, in *hub.Rejection) (bool, error) {
+	r := newRejectRequest(in)
+	r.capture = true
+	err := s.reject(ctx, r)
+	return err == nil && r.captured, err
+}
+
+func newRejectRequest(in *hub.Rejection) *rejectRequest {
 	r := &rejectRequest{ticket: newTicket(), rejection: *in, headers: encodeHeaders(in.Headers)}
 	kept := &r.rejection
 	kept.Body = append([]byte{}, in.Body[:min(len(in.Body), hub.MaxRejectionBodyBytes)]...)
 	kept.Detail, kept.Method = clean(in.Detail), clean(in.Method)
 	r.size = len(kept.Body) + len(r.headers) + len(kept.Detail) + len(kept.Method)
+	return r
+}
+
+func (s *Store) reject(ctx context.Context, r *rejectRequest) error {
 	if !s.writing() {
 		return unavailable(errStopping)
 	}
@@ -42,6 +63,9 @@ const pruneRejections = `DELETE FROM rejections WHERE source_id = $1 AND id IN (
 		SELECT id, row_number() OVER newest AS place, sum(size) OVER newest AS total
 		FROM rejections WHERE source_id = $1 WINDOW newest AS (ORDER BY id DESC)
 	) AS kept WHERE place > $2 OR total > $3)`
+
+// rejectedAgain tells a rejection that is stored already anew.
+const rejectedAgain = "ON CONFLICT (id) DO UPDATE SET detail = excluded.detail, size = excluded.size"
 
 // rejectedSources lists each source that the plan stores rejections of.
 func (p *plan) rejectedSources() []string {

@@ -21,12 +21,12 @@ func toRejection(row *ent.Rejection) (*hub.Rejection, error) {
 }
 
 // Rejections returns a page of rejections, newest first.
-func (s *Store) Rejections(ctx context.Context, f hub.RejectionFilter, page hub.Page) (hub.Slice[*hub.Rejection], error) {
+func (v *View) Rejections(ctx context.Context, f hub.RejectionFilter, page hub.Page) (hub.Slice[*hub.Rejection], error) {
 	p, err := newestID().pager(page)
 	if err != nil {
 		return hub.Slice[*hub.Rejection]{}, err
 	}
-	list, err := readAll(ctx, s.read.Rejection.Query().Where(all[predicate.Rejection](rejectionConditions(f), p.single)...), toRejection)
+	list, err := readAll(ctx, v.rejections().Where(all[predicate.Rejection](rejectionConditions(f), p.single)...), toRejection)
 	if err != nil {
 		return hub.Slice[*hub.Rejection]{}, wrap("list rejections", err)
 	}
@@ -34,21 +34,21 @@ func (s *Store) Rejections(ctx context.Context, f hub.RejectionFilter, page hub.
 }
 
 // CountRejections counts the rejections that a filter admits.
-func (s *Store) CountRejections(ctx context.Context, f hub.RejectionFilter) (int, error) {
-	n, err := s.read.Rejection.Query().Where(all[predicate.Rejection](rejectionConditions(f))...).Count(ctx)
+func (v *View) CountRejections(ctx context.Context, f hub.RejectionFilter) (int, error) {
+	n, err := v.rejections().Where(all[predicate.Rejection](rejectionConditions(f))...).Count(ctx)
 	return n, wrap("count rejections", err)
 }
 
 // RejectionsOfSources returns a page of the rejections of each source, newest
 // first, in one statement for up to 200 sources.
-func (s *Store) RejectionsOfSources(ctx context.Context, sourceIDs []string, page hub.Page) (map[string]hub.Slice[*hub.Rejection], error) {
+func (v *View) RejectionsOfSources(ctx context.Context, sourceIDs []string, page hub.Page) (map[string]hub.Slice[*hub.Rejection], error) {
 	p, err := newestID().pager(page)
 	if err != nil {
 		return nil, err
 	}
 	var list []*hub.Rejection
 	err = inChunks(sourceIDs, maxArms, func(part []string) error {
-		more, err := readAll(ctx, s.read.Rejection.Query().Where(p.each(rejection.FieldSourceID, part, nil)), toRejection)
+		more, err := readAll(ctx, v.rejections().Where(p.each(rejection.FieldSourceID, part, v.ofOperator, nil)), toRejection)
 		list = append(list, more...)
 		return err
 	})
@@ -60,17 +60,17 @@ func (s *Store) RejectionsOfSources(ctx context.Context, sourceIDs []string, pag
 
 // CountRejectionsOfSources counts the rejections of each source. One without any is
 // left out.
-func (s *Store) CountRejectionsOfSources(ctx context.Context, sourceIDs []string) (map[string]int, error) {
-	counts, err := countBy(ctx, s.read.Rejection.Query().Where(rejection.SourceIDIn(sourceIDs...)).
+func (v *View) CountRejectionsOfSources(ctx context.Context, sourceIDs []string) (map[string]int, error) {
+	counts, err := countBy(ctx, v.rejections().Where(rejection.SourceIDIn(sourceIDs...)).
 		GroupBy(rejection.FieldSourceID).Aggregate(countOf(rejection.FieldSourceID)))
 	return counts, wrap("count rejections of sources", err)
 }
 
 // RejectionsByID returns those of the rejections that exist.
-func (s *Store) RejectionsByID(ctx context.Context, ids []string) (map[string]*hub.Rejection, error) {
+func (v *View) RejectionsByID(ctx context.Context, ids []string) (map[string]*hub.Rejection, error) {
 	found := make(map[string]*hub.Rejection, len(ids))
 	err := inChunks(ids, maxInList, func(part []string) error {
-		list, err := readAll(ctx, s.read.Rejection.Query().Where(rejection.IDIn(part...)), toRejection)
+		list, err := readAll(ctx, v.rejections().Where(rejection.IDIn(part...)), toRejection)
 		for _, r := range list {
 			found[r.ID] = r
 		}

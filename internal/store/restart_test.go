@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -56,7 +57,7 @@ func schemaDiff(t *testing.T, db *sql.DB, name string) []string {
 	must(t, ent.NewClient(ent.Driver(entsql.OpenDB(name, fresh))).Schema.Create(t.Context()))
 	have, want := indexes(t, db), indexes(t, fresh)
 	return slices.DeleteFunc(diff, func(change string) bool {
-		index := regexp.MustCompile(`^(?:DROP|CREATE) INDEX "(\w+)"`).FindStringSubmatch(change)
+		index := regexp.MustCompile(`^(?:DROP|CREATE)(?: UNIQUE)? INDEX "(\w+)"`).FindStringSubmatch(change)
 		return index != nil && want[index[1]] != "" && have[index[1]] == want[index[1]]
 	})
 }
@@ -213,6 +214,29 @@ func TestRestart(t *testing.T) {
 				t.Fatalf("%d deliveries still wait for a subscription that is gone", waiting)
 			}
 		})
+	})
+}
+
+func TestWhatAProcessWasAtIsFreeAfterItsCrash(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		s, b := start(t, url)
+		src := newSource(t, s, b)
+		until := b.clock.Now().Add(time.Hour)
+		if got[*hub.Fetch](t)(s.TakeFetch(t.Context(), src.ID, "before", until)) == nil ||
+			got[*hub.Learning](t)(s.TakeCatalogue(t.Context(), "before", until)) == nil {
+			t.Fatal("they were not free at the beginning")
+		}
+		must(t, s.Close()) // as in a crash, nothing is given back
+
+		s, _ = start(t, url)
+		alone := strings.HasPrefix(url, "sqlite:")
+		if free := got[*hub.Fetch](t)(s.TakeFetch(t.Context(), src.ID, "after", until)) != nil; free != alone {
+			t.Errorf("the source can be fetched from: %t, want %t", free, alone)
+		}
+		if free := got[*hub.Learning](t)(s.TakeCatalogue(t.Context(), "after", until)) != nil; free != alone {
+			t.Errorf("the catalogue can be taken: %t, want %t", free, alone)
+		}
 	})
 }
 

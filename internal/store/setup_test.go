@@ -1,12 +1,12 @@
 package store_test
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,17 +26,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // of its own.
 func eachDatabase(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
-	t.Run("on SQLite", func(t *testing.T) {
-		t.Parallel()
-		test(t, "sqlite:"+filepath.Join(t.TempDir(), "hookgraph.db"))
-	})
-	t.Run("on PostgreSQL", func(t *testing.T) {
-		t.Parallel()
-		test(t, testkit.Postgres(t))
-	})
+	testkit.EachDatabase(t, test)
 }
 
-// bench is what a test gets beside its subject.
+// bundle is what a test gets beside its subject.
 type bundle struct {
 	url    string
 	clock  *clock
@@ -118,38 +111,33 @@ func (r *router) Route(ev *hub.Event, cfg *hub.Configuration) []string {
 	return ids
 }
 
-// trace counts statements, but for those by which a store keeps up with others once
-// a second: they would be counted as somebody else's.
+// trace keeps the statements that are made under a context of askedBy, as those are not
+// by which a store keeps up with others and keeps tidy.
 type trace struct {
-	mu      sync.Mutex
-	queries []string
+	mu    sync.Mutex
+	asked []string
 }
 
-func (tr *trace) add(query string) {
-	if keepsUp(query) {
-		return
+type askedKey struct{}
+
+func (tr *trace) add(ctx context.Context, query string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if ctx.Value(askedKey{}) != nil {
+		tr.asked = append(tr.asked, query)
 	}
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	tr.queries = append(tr.queries, query)
 }
 
-// keepsUp tells by its table a read of the head of the log or of health. No list
-// reads either.
-func keepsUp(query string) bool {
-	query = strings.NewReplacer("`", "", `"`, "").Replace(query)
-	return strings.Contains(query, "FROM log_head ") || strings.HasSuffix(query, "FROM endpoint_health")
-}
-
-// during returns the statements that do makes.
-func (tr *trace) during(do func()) []string {
+// askedBy returns the statements that do makes under its context.
+func (tr *trace) askedBy(t testing.TB, do func(ctx context.Context) error) []string {
+	t.Helper()
 	tr.mu.Lock()
-	before := len(tr.queries)
+	tr.asked = nil
 	tr.mu.Unlock()
-	do()
+	must(t, do(context.WithValue(t.Context(), askedKey{}, true)))
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	return tr.queries[before:]
+	return tr.asked
 }
 
 // sealer is AES-GCM with a fixed key.
@@ -244,7 +232,7 @@ func newSubscription(t testing.TB, s *store.Store, b *bundle, e *hub.Endpoint, c
 	id := hub.NewID(hub.SubscriptionPrefix, b.clock.Now())
 	sub := &hub.Subscription{
 		ID: id, Name: "Subscription " + id, EndpointID: e.ID, State: hub.SubscriptionActive, EventTypes: []string{"*"},
-		CreatedAt: b.clock.Now(), UpdatedAt: b.clock.Now(),
+		Ordering: hub.OrderingNone, Poison: hub.PoisonPark, CreatedAt: b.clock.Now(), UpdatedAt: b.clock.Now(),
 	}
 	for _, f := range change {
 		f(sub)
@@ -318,7 +306,7 @@ func attempt(b *bundle, l hub.Lease, outcome hub.AttemptOutcome, status hub.Deli
 		d.NextAttemptAt = now.Add(time.Hour)
 	}
 	return hub.Settlement{
-		LeaseToken: l.Token, Delivery: d,
+		LeaseToken: l.Token, Delivery: d, Event: l.Event,
 		Attempt: &hub.Attempt{
 			ID: hub.NewID(hub.AttemptPrefix, now), DeliveryID: d.ID, StartedAt: now, Duration: 12 * time.Millisecond, Outcome: outcome,
 			StatusCode: 200, RequestURL: "https://example.com/hook", ResponseBody: []byte("ok"),
@@ -368,6 +356,12 @@ func (k *taker) Release(string) {
 	defer k.mu.Unlock()
 	k.reserved--
 }
+
+// Due does nothing, like Wake.
+func (k *taker) Due(string) {}
+
+// Within says so: nothing is under way for longer than the test looks.
+func (k *taker) Within() bool { return true }
 
 // Wake does nothing: the test itself claims what is due.
 func (k *taker) Wake() {}

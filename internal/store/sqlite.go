@@ -20,6 +20,9 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/hookgraph/hookgraph/ent/column"
+	"github.com/hookgraph/hookgraph/ent/fetch"
+	"github.com/hookgraph/hookgraph/ent/learnhead"
+	"github.com/hookgraph/hookgraph/ent/replay"
 )
 
 // sqliteEngine is one file, one connection that writes and several that read.
@@ -133,11 +136,19 @@ func (e *sqliteEngine) assertDurable(ctx context.Context) error {
 	return nil
 }
 
+// enrol has no place to give: one process at a time may use the file.
+func (e *sqliteEngine) enrol(context.Context, string) (place, error) { return nil, nil }
+
 func (e *sqliteEngine) voidLeases(ctx context.Context, now time.Time) error {
 	_, err := e.writer.ExecContext(ctx,
 		"UPDATE deliveries SET due_at = ?, lease_token = '' WHERE status = 'PENDING' AND lease_token <> ''", int64(column.TimeOf(now)))
 	if err != nil {
 		return fmt.Errorf("void leases: %w", err)
+	}
+	for _, table := range []string{fetch.Table, learnhead.Table, replay.Table} {
+		if _, err := e.writer.ExecContext(ctx, "UPDATE "+table+" SET lease_token = '', lease_until = 0 WHERE lease_token <> ''"); err != nil {
+			return fmt.Errorf("void leases of %s: %w", table, err)
+		}
 	}
 	return nil
 }

@@ -28,18 +28,30 @@ type Config struct {
 	Logger *slog.Logger
 	// Router chooses the subscriptions of each event. Without one, none is chosen.
 	Router Router
+	// Admits evaluates a filter expression over an event. Replays need it.
+	Admits func(expression string, event *hub.Event, sourceSlug string) (bool, error)
+	// OrderingKey evaluates the ordering key of an event by an expression. Subscriptions
+	// that have one need it.
+	OrderingKey func(expression string, event *hub.Event, sourceSlug string) (string, error)
+	// Verification says which endpoints get nothing before they are verified.
+	Verification hub.VerificationDemand
 	// Notify, where given, is called after each commit that made events or changed
 	// configuration. It must not block.
 	Notify func()
+	// NotifyChanges, where given, is called likewise after each commit that changed
+	// deliveries.
+	NotifyChanges func()
 	// Tool says that this is a command-line tool, perhaps beside a running server:
 	// it takes no exclusive lock, has no writer and voids no leases. Append, Reject,
 	// Settle and Claim do not work.
 	Tool bool
 	// Trace, where given, is called with each SQL statement that goes through ent,
-	// which is every read. Tests count statements with it.
-	Trace func(query string)
+	// which is every read, and with the context of whoever makes it. Tests count
+	// statements with it.
+	Trace func(ctx context.Context, query string)
 
-	wal walBounds // of SQLite; tests make them small
+	wal        walBounds // of SQLite; tests make them small
+	maxChanges int       // MaxChanges, likewise
 }
 
 // Sealer encrypts secrets at rest. What was sealed for one bound does not open
@@ -63,6 +75,11 @@ type Taker interface {
 	Release(endpointID string)
 	// Take hands the delivery over: it is stored and leased to this process.
 	Take(hub.Lease)
+	// Due says that a delivery of an endpoint is due, which nobody was handed.
+	Due(endpointID string)
+	// Within reports whether no more is under way to any endpoint than this node's share of
+	// what it permits to all nodes, as Peers has them.
+	Within() bool
 	// Wake says that deliveries may be due which nobody was handed: one that is to be
 	// retried, or those that a change of configuration no longer holds.
 	Wake()
@@ -82,24 +99,36 @@ var (
 // Store is a database of Hookgraph. Its methods may be called at once from many
 // goroutines.
 type Store struct {
+	*View // of everything
+
 	cfg    Config
 	clock  hub.Clock
 	log    *slog.Logger
 	engine engine
 	reads  dialect.Driver // beneath read, for what ent cannot say
+	writes dialect.Driver // beneath write, likewise
 	read   *ent.Client
 	write  *ent.Client // on SQLite the one connection that writes
 
 	config atomic.Pointer[hub.Configuration]
 	health healthBook
+	book   rollupBook // of the writer
 	epoch  atomic.Pointer[string]
 
 	// changing lets one change of configuration at a time wait for log_head, so that
 	// such waits cannot use up the connections the writer needs.
 	changing sync.Mutex
 
+	sorting chan struct{} // capacity 1: there may be a backlog to sort out
+	missed  missedLines
+	unkeyed atomic.Bool // there may be deliveries whose ordering key is to be made
+
+	replaying  chan struct{} // capacity 1: there is a replay to go on with
+	announcing chan struct{} // capacity 1: there are announcements
+
 	queue   *queue
 	taker   Taker
+	present atomic.Pointer[presence]
 	stopped chan struct{}      // closed when the writer and the refresher have ended
 	cancel  context.CancelFunc // ends the refresher, and the writer where Stop ran out of time
 	started atomic.Bool
@@ -113,6 +142,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Keyring == nil && !cfg.Tool {
 		return nil, errors.New("open store: a keyring is required")
 	}
+	cfg.maxChanges = cmp.Or(cfg.maxChanges, MaxChanges)
 	if cfg.Clock == nil {
 		cfg.Clock = hub.SystemClock{}
 	}
@@ -122,13 +152,17 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg: cfg, clock: cfg.Clock,
-		log:    cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).WithGroup("store"),
-		engine: eng,
-		queue:  newQueue(),
+		log:       cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).WithGroup("store"),
+		engine:    eng,
+		queue:     newQueue(),
+		replaying: make(chan struct{}, 1), announcing: make(chan struct{}, 1),
+		sorting: make(chan struct{}, 1),
 	}
+	s.View = s.For(hub.WholeSight())
 	s.reads = traced(eng.readDriver(), cfg.Trace)
 	s.read = ent.NewClient(ent.Driver(s.reads))
-	s.write = ent.NewClient(ent.Driver(traced(eng.writeDriver(), cfg.Trace)))
+	s.writes = traced(eng.writeDriver(), cfg.Trace)
+	s.write = ent.NewClient(ent.Driver(s.writes))
 	s.config.Store(hub.NewConfiguration(0, nil, nil, nil))
 	return s, nil
 }
@@ -163,10 +197,18 @@ func (s *Store) Start(ctx context.Context, taker Taker) error {
 	if err := s.engine.voidLeases(ctx, s.clock.Now()); err != nil {
 		return err
 	}
-	if err := s.cancelOrphans(ctx); err != nil {
+	if err := s.cancelOrphans(ctx, s.reads); err != nil {
+		return err
+	}
+	if err := s.forgetMarks(ctx); err != nil {
+		return err
+	}
+	seat, err := s.takeSeat(ctx)
+	if err != nil {
 		return err
 	}
 	if !s.started.CompareAndSwap(false, true) {
+		seat.leave()
 		return errors.New("start store: it was started before")
 	}
 	s.taker = taker
@@ -176,8 +218,13 @@ func (s *Store) Start(ctx context.Context, taker Taker) error {
 	var running sync.WaitGroup
 	running.Go(func() { newWriter(s).run(run) })
 	running.Go(func() { s.follow(run) })
+	running.Go(func() { seat.keep(run) })
+	running.Go(func() { s.runReplays(run) })
+	running.Go(func() { s.keepTidy(run) })
+	running.Go(func() { s.housekeep(run) })
 	go func() {
 		running.Wait()
+		seat.leave()
 		close(s.stopped)
 	}()
 	return nil
@@ -216,9 +263,6 @@ func (s *Store) Close() error {
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.engine.ping(ctx) }
-
-// Configuration returns the newest configuration this process knows.
-func (s *Store) Configuration() *hub.Configuration { return s.config.Load() }
 
 // Epoch returns the random name of this database's log, a part of every cursor.
 func (s *Store) Epoch() string {

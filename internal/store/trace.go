@@ -9,7 +9,7 @@ import (
 )
 
 // traced calls trace with each statement that goes through the driver.
-func traced(driver dialect.Driver, trace func(string)) dialect.Driver {
+func traced(driver dialect.Driver, trace func(context.Context, string)) dialect.Driver {
 	if trace == nil {
 		return driver
 	}
@@ -18,16 +18,16 @@ func traced(driver dialect.Driver, trace func(string)) dialect.Driver {
 
 type tracedDriver struct {
 	dialect.Driver
-	trace func(string)
+	trace func(context.Context, string)
 }
 
 func (d *tracedDriver) Exec(ctx context.Context, query string, args, v any) error {
-	d.trace(query)
+	d.trace(ctx, query)
 	return d.Driver.Exec(ctx, query, args, v)
 }
 
 func (d *tracedDriver) Query(ctx context.Context, query string, args, v any) error {
-	d.trace(query)
+	d.trace(ctx, query)
 	return d.Driver.Query(ctx, query, args, v)
 }
 
@@ -46,15 +46,15 @@ func (d *tracedDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialec
 
 type tracedTx struct {
 	dialect.Tx
-	trace func(string)
+	trace func(context.Context, string)
 }
 
 func (t *tracedTx) Exec(ctx context.Context, query string, args, v any) error {
-	t.trace(query)
+	t.trace(ctx, query)
 	return t.Tx.Exec(ctx, query, args, v)
 }
 
 func (t *tracedTx) Query(ctx context.Context, query string, args, v any) error {
-	t.trace(query)
+	t.trace(ctx, query)
 	return t.Tx.Query(ctx, query, args, v)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -81,8 +82,15 @@ func (w *writer) abandon() {
 		b.appends = append(b.appends, more.appends...)
 		b.rejections = append(b.rejections, more.rejections...)
 		b.claims = append(b.claims, more.claims...)
+		b.bodies = append(b.bodies, more.bodies...)
+		w.failed = append(w.failed, more.settlements)
 	}
 	w.queue.mu.Unlock()
+	for _, group := range w.failed {
+		for _, s := range group {
+			s.stored(unavailable(errStopping))
+		}
+	}
 	b.answer(unavailable(errStopping))
 }
 
@@ -104,6 +112,7 @@ func (w *writer) commit(ctx context.Context, b *batch) {
 	w.commits++
 	w.queue.settled(len(b.settlements))
 	w.store.committed(ctx, p)
+	tellStored(b.settlements)
 	b.answer(nil)
 }
 
@@ -115,7 +124,7 @@ func (w *writer) complain(ctx context.Context, b *batch, err error) {
 	}
 	w.complained = time.Now()
 	w.store.log.ErrorContext(ctx, "batch could not be stored", "error", err,
-		"appends", len(b.appends), "settlements", len(b.settlements), "rejections", len(b.rejections), "claims", len(b.claims))
+		"appends", len(b.appends), "settlements", len(b.settlements), "rejections", len(b.rejections), "claims", len(b.claims), "bodies", len(b.bodies))
 }
 
 // retry tries the oldest group of failed settlements by itself.
@@ -129,6 +138,7 @@ func (w *writer) retry(ctx context.Context) {
 		w.commits++
 		w.queue.settled(len(group))
 		w.store.committed(ctx, p)
+		tellStored(group)
 		return
 	}
 	w.backoff = min(2*w.backoff, lastBackoff)
@@ -149,6 +159,7 @@ func (w *writer) retry(ctx context.Context) {
 		return
 	}
 	w.queue.settled(1)
+	lone.stored(unavailable(err))
 	w.store.log.ErrorContext(ctx, "result given up: it cannot be stored, so the delivery will be attempted again",
 		"error", err, "delivery_id", lone.Delivery.ID)
 }
@@ -166,6 +177,9 @@ func (b *batch) answer(err error) {
 		r.answer(err)
 	}
 	for _, r := range b.claims {
+		r.answer(err)
+	}
+	for _, r := range b.bodies {
 		r.answer(err)
 	}
 }
@@ -186,6 +200,7 @@ func (s *Store) store(ctx context.Context, b *batch) (committed *plan, err error
 		}
 		if err != nil {
 			tx.rollback(context.WithoutCancel(ctx))
+			s.book.close()
 			if p != nil && s.taker != nil {
 				p.release(s.taker)
 			}
@@ -193,11 +208,14 @@ func (s *Store) store(ctx context.Context, b *batch) (committed *plan, err error
 	}()
 
 	var head logHead
-	var known map[string]keyRow
-	cfg := s.config.Load()
+	var known knowledge
+	now, cfg := s.clock.Now(), s.config.Load()
 	if b.ordered() {
-		if head, known, err = tx.lock(ctx, b.keys()); err != nil {
-			return nil, fmt.Errorf("lock the log: %w", err)
+		for _, r := range b.settlements {
+			r.settlementOutcome = settlementOutcome{} // of a transaction before that failed
+		}
+		if head, known, err = tx.lock(ctx, now, b.settlements, b.bodies, b.keys(), b.dated()); err != nil {
+			return nil, fmt.Errorf("write results and lock the log: %w", err)
 		}
 		if head.revision != cfg.Revision {
 			if cfg, err = s.loadConfiguration(ctx); err != nil {
@@ -205,15 +223,19 @@ func (s *Store) store(ctx context.Context, b *batch) (committed *plan, err error
 			}
 		}
 	}
-	pl := s.newPlanner(cfg, head.sequence, known)
+	pl := s.newPlanner(now, cfg, head, known)
 	p = pl.plan
-	for _, r := range b.appends {
-		if err := pl.appendAll(r); err != nil {
-			r.answer(err)
-		}
-	}
 	pl.settle(b.settlements)
-	p.rejections = b.rejections
+	routed := pl.routed(b.appends)
+	if err := pl.moveLines(ctx, tx, b.settlements, routed); err != nil {
+		return nil, err
+	}
+	for _, r := range routed {
+		pl.appendAll(r)
+	}
+	pl.reject(b.rejections)
+	p.bodies = b.bodies
+	p.rollups = pl.tally.written()
 	p.claims = b.claims
 	if len(b.claims) > 0 {
 		p.claimable = claimableIn(cfg)
@@ -226,15 +248,21 @@ func (s *Store) store(ctx context.Context, b *batch) (committed *plan, err error
 
 // ordered reports whether the batch must hold log_head.
 func (b *batch) ordered() bool {
-	if len(b.appends) > 0 {
-		return true
-	}
-	for _, s := range b.settlements {
-		if s.Disable != "" {
-			return true
+	return len(b.appends) > 0 || len(b.settlements) > 0 ||
+		slices.ContainsFunc(b.rejections, func(r *rejectRequest) bool { return r.capture })
+}
+
+// dated lists the sources of which the batch has events that say when they happened.
+func (b *batch) dated() []string {
+	var ids []string
+	for _, r := range b.appends {
+		for _, ev := range r.events {
+			if id := ev.event.SourceID; !ev.event.OccurredAt.IsZero() && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
 		}
 	}
-	return false
+	return ids
 }
 
 // keys lists the dedupe keys of the batch.
@@ -256,13 +284,21 @@ func (s *Store) committed(ctx context.Context, p *plan) {
 	if s.taker != nil {
 		p.handOver(s.taker)
 	}
+	s.movedOn(p.moved)
 	s.health.committed(p.health)
 	if p.reconfigure {
 		if _, err := s.loadConfiguration(ctx); err != nil {
 			s.log.WarnContext(ctx, "configuration could not be refreshed", "error", err)
 		}
 	}
+	s.book.forget(p.rollups, p.now)
 	if p.changesLog() {
 		s.notify()
+	}
+	if len(p.changes) > 0 {
+		s.notifyChanges()
+	}
+	if len(p.announcements) > 0 {
+		s.announced()
 	}
 }

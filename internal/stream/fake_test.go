@@ -93,6 +93,13 @@ func (l *memoryLog) EventsAfter(_ context.Context, after hub.Sequence, limit int
 
 func (l *memoryLog) Epoch() string { return l.epoch }
 
+func (l *memoryLog) log() stream.Log[*hub.Event] {
+	return stream.Log[*hub.Event]{
+		Head: l.Head, Oldest: l.Oldest, After: l.EventsAfter, Epoch: l.Epoch,
+		Configuration: func() *hub.Configuration { return hub.NewConfiguration(1, nil, nil, nil) },
+	}
+}
+
 // bus is a wake-up that a test gives, or withholds.
 type bus struct{ wake chan struct{} }
 
@@ -110,19 +117,19 @@ func (b *bus) notify() {
 func start(t interface {
 	Helper()
 	Fatal(...any)
-}, c stream.Config,
-) *stream.Tail {
+}, c stream.Config[*hub.Event],
+) *stream.Tail[*hub.Event] {
 	t.Helper()
-	tail := stream.New(c)
+	tail := stream.New(stream.Events, c)
 	if err := tail.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	return tail
 }
 
-func open(t *testing.T, ctx context.Context, tail *stream.Tail, req stream.Request) <-chan stream.Batch {
+func open(t *testing.T, ctx context.Context, tail *stream.Tail[*hub.Event], req stream.Request[*hub.Event]) <-chan stream.Batch[*hub.Event] {
 	t.Helper()
-	batches, err := tail.Events(ctx, req)
+	batches, err := tail.Read(ctx, hub.WholeSight(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,14 +138,14 @@ func open(t *testing.T, ctx context.Context, tail *stream.Tail, req stream.Reque
 
 // take reads until n events have come, and returns their sequences and the
 // cursor behind the last.
-func take(t *testing.T, batches <-chan stream.Batch, n int) (sequences []hub.Sequence, cursor string) {
+func take(t *testing.T, batches <-chan stream.Batch[*hub.Event], n int) (sequences []hub.Sequence, cursor string) {
 	t.Helper()
 	for len(sequences) < n {
 		b, ok := <-batches
 		if !ok || b.Err != nil {
 			t.Fatalf("the stream ended after %d of %d events: %v", len(sequences), n, b.Err)
 		}
-		for _, ev := range b.Events {
+		for _, ev := range b.Items {
 			sequences = append(sequences, ev.Sequence)
 		}
 		cursor = b.Cursor

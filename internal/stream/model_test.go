@@ -24,9 +24,9 @@ func TestEverySequenceOnce(t *testing.T) {
 		// in a bubble of its own time.
 		rapid.Check(struct{ *testing.T }{t}, func(rt *rapid.T) {
 			log, bus := newLog(rapid.IntRange(0, 60).Draw(rt, "stored")), newBus()
-			newTail := func() *stream.Tail {
-				return start(rt, stream.Config{
-					Log: log, Bus: bus,
+			newTail := func() *stream.Tail[*hub.Event] {
+				return start(rt, stream.Config[*hub.Event]{
+					Log: log.log(), Bus: bus,
 					RingSize:  rapid.IntRange(1, 80).Draw(rt, "ring size"),
 					RingBytes: rapid.SampledFrom([]int{1, 3000, 1 << 20}).Draw(rt, "ring bytes"),
 				})
@@ -37,7 +37,7 @@ func TestEverySequenceOnce(t *testing.T) {
 				readers[i] = &modelReader{
 					every:  hub.Sequence(rapid.IntRange(1, 7).Draw(rt, "every")),
 					batch:  rapid.IntRange(1, 20).Draw(rt, "batch"),
-					cursor: stream.EncodeCursor(epoch, 0),
+					cursor: stream.Events.EncodeCursor(epoch, 0),
 				}
 			}
 			for range rapid.IntRange(1, 25).Draw(rt, "steps") {
@@ -94,15 +94,15 @@ type modelReader struct {
 	position hub.Sequence // of the cursor
 	seen     []hub.Sequence
 
-	batches <-chan stream.Batch
+	batches <-chan stream.Batch[*hub.Event]
 	cancel  context.CancelFunc
 }
 
-func (r *modelReader) read(t *rapid.T, tail *stream.Tail, n int) {
+func (r *modelReader) read(t *rapid.T, tail *stream.Tail[*hub.Event], n int) {
 	if r.batches == nil {
 		var ctx context.Context
 		ctx, r.cancel = context.WithCancel(context.Background())
-		batches, err := tail.Events(ctx, stream.Request{
+		batches, err := tail.Read(ctx, hub.WholeSight(), stream.Request[*hub.Event]{
 			After: r.cursor, Batch: r.batch,
 			Admit: func(ev *hub.Event) (bool, error) { return ev.Sequence%r.every == 0, nil },
 		})
@@ -121,14 +121,14 @@ func (r *modelReader) read(t *rapid.T, tail *stream.Tail, n int) {
 			if b.Err != nil {
 				t.Fatal(b.Err)
 			}
-			if len(b.Events) > r.batch {
-				t.Fatalf("a batch of %d events", len(b.Events))
+			if len(b.Items) > r.batch {
+				t.Fatalf("a batch of %d events", len(b.Items))
 			}
-			_, position, err := stream.DecodeCursor(b.Cursor)
+			_, position, err := stream.Events.DecodeCursor(b.Cursor)
 			if err != nil || position < r.position {
 				t.Fatalf("cursor at %d after %d, %v", position, r.position, err)
 			}
-			for _, ev := range b.Events {
+			for _, ev := range b.Items {
 				r.seen = append(r.seen, ev.Sequence)
 			}
 			r.cursor, r.position = b.Cursor, position

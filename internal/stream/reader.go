@@ -15,46 +15,44 @@ const (
 	MaxBatch     = 500
 )
 
-var errCursorExpired = hub.NewError(hub.CodeCursorExpired,
-	"events behind this cursor are not stored any more; read the stored ones with FROM EARLIEST, or go on with the latest")
-
 // Request asks for a stream.
-type Request struct {
+type Request[T any] struct {
 	// After is the cursor to read on from. Without one the stream begins with the
-	// first event that is committed after the request, or with the oldest one
+	// first entry that is committed after the request, or with the oldest one
 	// stored if FromEarliest is set.
 	After        string
 	FromEarliest bool
-	// Admit chooses the events; nil takes all. An event over which it fails is not
-	// taken. It is called by one goroutine at a time.
-	Admit func(*hub.Event) (bool, error)
-	// Batch is how many events come at once at most; DefaultBatch if 0.
+	// Admit chooses among the entries in sight; nil takes all. One over which it fails is
+	// not taken. It is called by one goroutine at a time.
+	Admit func(T) (bool, error)
+	// Batch is how many entries come at once at most; DefaultBatch if 0.
 	Batch int
 }
 
-// Batch is a piece of a stream. One without events is progress: everything up to
+// Batch is a piece of a stream. One without items is progress: everything up to
 // its cursor has been handed over.
-type Batch struct {
+type Batch[T any] struct {
 	Cursor string
-	Events []*hub.Event
+	Items  []T
 	// Err, where not nil, says why the stream ends with this batch, which has no
-	// events: ErrDraining, or a *hub.Error such as CURSOR_EXPIRED.
+	// items: ErrDraining, or a *hub.Error such as CURSOR_EXPIRED.
 	Err error
 }
 
-// Events opens a stream. The first batch comes at once and has no events, so that
+// Read opens a stream of what is in sight: of the entries, those that are seen at the
+// moment they are looked at. The first batch comes at once and has no items, so that
 // whoever reads has a cursor to come back with. The channel is closed when the
 // context ends, and after a batch that says why. It is not buffered: nothing is
 // read ahead of its consumer but the one batch that is offered.
 //
 // The error is a *hub.Error, or ErrDraining.
-func (t *Tail) Events(ctx context.Context, req Request) (<-chan Batch, error) {
-	r := &reader{tail: t, admit: req.Admit, batch: req.Batch}
+func (t *Tail[T]) Read(ctx context.Context, sight hub.Sight, req Request[T]) (<-chan Batch[T], error) {
+	r := &reader[T]{tail: t, sight: sight, admit: req.Admit, batch: req.Batch}
 	switch {
 	case req.Batch == 0:
 		r.batch = DefaultBatch
 	case req.Batch < 0 || req.Batch > MaxBatch:
-		return nil, hub.NewError(hub.CodeBadUserInput, fmt.Sprintf("a batch has 1 to %d events", MaxBatch))
+		return nil, hub.NewError(hub.CodeBadUserInput, fmt.Sprintf("a batch has 1 to %d entries", MaxBatch))
 	}
 	if err := r.begin(ctx, req); err != nil {
 		return nil, err
@@ -64,7 +62,7 @@ func (t *Tail) Events(ctx context.Context, req Request) (<-chan Batch, error) {
 		cancel()
 		return nil, ErrDraining
 	}
-	batches := make(chan Batch)
+	batches := make(chan Batch[T])
 	go func() {
 		defer t.leave(r)
 		defer cancel()
@@ -75,26 +73,29 @@ func (t *Tail) Events(ctx context.Context, req Request) (<-chan Batch, error) {
 }
 
 // reader is one reader's position in the log.
-type reader struct {
-	tail  *Tail
-	admit func(*hub.Event) (bool, error)
+type reader[T any] struct {
+	tail  *Tail[T]
+	sight hub.Sight
+	admit func(T) (bool, error)
 	batch int
 
 	head     hub.Sequence // of the log, when the reader began
 	position hub.Sequence // everything up to it has been looked at
 	sent     hub.Sequence // the position of the newest cursor that was handed over
 	sentAt   time.Time
-	// lenient is true until the first event of a stream from the earliest: what
+	// lenient is true until the first entry of a stream from the earliest: what
 	// retention takes away meanwhile is no gap for it.
 	lenient bool
 
+	timer *time.Timer // of wait, made once
+
 	pages pager
 	// pending is what has been read and not been looked at yet.
-	pending []*hub.Event
+	pending []T
 }
 
 // begin finds the position to read from.
-func (r *reader) begin(ctx context.Context, req Request) error {
+func (r *reader[T]) begin(ctx context.Context, req Request[T]) error {
 	head, err := r.tail.log.Head(ctx)
 	if err != nil {
 		return unavailable(err)
@@ -106,14 +107,14 @@ func (r *reader) begin(ctx context.Context, req Request) error {
 	}
 	switch {
 	case req.After != "":
-		epoch, after, err := DecodeCursor(req.After)
+		epoch, after, err := r.tail.kind.DecodeCursor(req.After)
 		if err != nil {
 			return err
 		}
 		// A position beyond the head is one of a future that was lost: the database
 		// has been restored from an older backup.
 		if epoch != r.tail.log.Epoch() || after > head || expired(after, oldest, head) {
-			return errCursorExpired
+			return r.tail.expired()
 		}
 		r.position = after
 	case req.FromEarliest:
@@ -128,7 +129,10 @@ func (r *reader) begin(ctx context.Context, req Request) error {
 	return nil
 }
 
-// expired reports whether events that follow a position have been deleted.
+// expired is the error of a reader whose cursor is too old.
+func (t *Tail[T]) expired() error { return hub.NewError(hub.CodeCursorExpired, t.kind.gone) }
+
+// expired reports whether entries that follow a position have been deleted.
 // Sequences have no holes but those that retention makes.
 func expired(position, oldest, head hub.Sequence) bool {
 	if oldest == 0 {
@@ -138,8 +142,8 @@ func expired(position, oldest, head hub.Sequence) bool {
 }
 
 // run hands over batches until the stream ends.
-func (r *reader) run(ctx context.Context, batches chan<- Batch) {
-	batch := Batch{Cursor: r.cursor(r.position)}
+func (r *reader[T]) run(ctx context.Context, batches chan<- Batch[T]) {
+	batch := Batch[T]{Cursor: r.cursor(r.position)}
 	for {
 		select {
 		case batches <- batch:
@@ -161,28 +165,28 @@ func (r *reader) run(ctx context.Context, batches chan<- Batch) {
 }
 
 // end says why the stream ends, as long as somebody listens.
-func (r *reader) end(ctx context.Context, batches chan<- Batch, why error) {
+func (r *reader[T]) end(ctx context.Context, batches chan<- Batch[T], why error) {
 	select {
-	case batches <- Batch{Cursor: r.cursor(r.sent), Err: why}:
+	case batches <- Batch[T]{Cursor: r.cursor(r.sent), Err: why}:
 	case <-ctx.Done():
 	}
 }
 
-func (r *reader) cursor(position hub.Sequence) string {
-	return EncodeCursor(r.tail.log.Epoch(), position)
+func (r *reader[T]) cursor(position hub.Sequence) string {
+	return r.tail.kind.EncodeCursor(r.tail.log.Epoch(), position)
 }
 
-// next waits for the next batch: as soon as there is an event, without waiting
+// next waits for the next batch: as soon as there is an entry, without waiting
 // for more to fill it.
-func (r *reader) next(ctx context.Context) (Batch, error) {
+func (r *reader[T]) next(ctx context.Context) (Batch[T], error) {
 	failures := 0
 	for {
-		if events := r.choose(); len(events) > 0 {
-			return Batch{Cursor: r.cursor(r.position), Events: events}, nil
+		if items := r.choose(); len(items) > 0 {
+			return Batch[T]{Cursor: r.cursor(r.position), Items: items}, nil
 		}
 		quiet := time.Since(r.sentAt)
 		if r.position > r.sent && quiet >= progressInterval {
-			return Batch{Cursor: r.cursor(r.position)}, nil
+			return Batch[T]{Cursor: r.cursor(r.position)}, nil
 		}
 		delay := progressInterval
 		if quiet < progressInterval {
@@ -191,7 +195,7 @@ func (r *reader) next(ctx context.Context) (Batch, error) {
 		grown, err := r.read(ctx)
 		switch {
 		case hub.CodeOf(err) == hub.CodeCursorExpired:
-			return Batch{}, err
+			return Batch[T]{}, err
 		case err != nil:
 			if failures++; failures == 1 && ctx.Err() == nil {
 				r.tail.logger.Warn("the log cannot be read; a stream stands still until it can", slog.Any("error", err))
@@ -201,14 +205,14 @@ func (r *reader) next(ctx context.Context) (Batch, error) {
 			failures, delay = 0, 0
 		}
 		if err := r.wait(ctx, grown, delay); err != nil {
-			return Batch{}, err
+			return Batch[T]{}, err
 		}
 	}
 }
 
 // wait waits until the ring has grown or the delay is over. It fails when the
 // stream has to end.
-func (r *reader) wait(ctx context.Context, grown <-chan struct{}, delay time.Duration) error {
+func (r *reader[T]) wait(ctx context.Context, grown <-chan struct{}, delay time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -219,11 +223,15 @@ func (r *reader) wait(ctx context.Context, grown <-chan struct{}, delay time.Dur
 	if delay <= 0 {
 		return nil
 	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
+	if r.timer == nil {
+		r.timer = time.NewTimer(delay)
+	} else {
+		r.timer.Reset(delay)
+	}
+	defer r.timer.Stop()
 	select {
 	case <-grown:
-	case <-timer.C:
+	case <-r.timer.C:
 	case <-r.tail.draining:
 		return ErrDraining
 	case <-ctx.Done():
@@ -234,12 +242,12 @@ func (r *reader) wait(ctx context.Context, grown <-chan struct{}, delay time.Dur
 
 // choose looks at what has been read, up to a full batch, and moves the position
 // past all it has looked at.
-func (r *reader) choose() []*hub.Event {
-	var chosen []*hub.Event
-	for i, ev := range r.pending {
-		r.position = ev.Sequence
-		if r.admits(ev) {
-			if chosen = append(chosen, ev); len(chosen) == r.batch {
+func (r *reader[T]) choose() []T {
+	var chosen []T
+	for i, item := range r.pending {
+		r.position = r.tail.kind.position(item)
+		if r.admits(item) {
+			if chosen = append(chosen, item); len(chosen) == r.batch {
 				r.pending = r.pending[i+1:]
 				return chosen
 			}
@@ -249,13 +257,16 @@ func (r *reader) choose() []*hub.Event {
 	return chosen
 }
 
-func (r *reader) admits(ev *hub.Event) bool {
+func (r *reader[T]) admits(item T) bool {
+	if !r.sight.Whole() && !r.tail.kind.sees(r.sight, item, r.tail.log.Configuration()) {
+		return false
+	}
 	if r.admit == nil {
 		return true
 	}
-	ok, err := r.admit(ev)
+	ok, err := r.admit(item)
 	if err != nil {
-		r.tail.logger.Debug("stream filter failed over event", slog.String("event_id", ev.ID), slog.Any("error", err))
+		r.tail.logger.Debug("stream filter failed", slog.Int64("sequence", int64(r.position)), slog.Any("error", err))
 		return false
 	}
 	return ok
@@ -264,31 +275,31 @@ func (r *reader) admits(ev *hub.Event) bool {
 // read gets what follows the position, from the ring if that reaches back so
 // far, else from the log. Where there is nothing yet, it returns a channel that is
 // closed when there may be.
-func (r *reader) read(ctx context.Context) (grown <-chan struct{}, err error) {
+func (r *reader[T]) read(ctx context.Context) (grown <-chan struct{}, err error) {
 	t := r.tail
 	t.mu.Lock()
-	events, inside := t.ring.after(r.position)
+	items, inside := t.ring.after(r.position)
 	floor, changed := t.ring.floor, t.changed
 	t.mu.Unlock()
 	if inside {
-		if len(events) == 0 {
+		if len(items) == 0 {
 			return changed, nil
 		}
-		r.pending, r.lenient = events, false
+		r.pending, r.lenient = items, false
 		return nil, nil
 	}
 
 	limit := r.pages.next()
-	events, err = t.log.EventsAfter(ctx, r.position, limit)
+	items, err = t.log.After(ctx, r.position, limit)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.checkGap(ctx, events); err != nil {
+	if err := r.checkGap(ctx, items); err != nil {
 		return nil, err
 	}
-	r.pages.learn(events)
-	r.pending = events
-	if len(events) == 0 {
+	r.pages.learn(len(items), t.kind.sizeOf(items))
+	r.pending = items
+	if len(items) == 0 {
 		// The ring begins behind what the log had when it was read.
 		r.position = floor
 		return nil, nil
@@ -299,8 +310,8 @@ func (r *reader) read(ctx context.Context) (grown <-chan struct{}, err error) {
 
 // checkGap finds out whether retention has passed the position before the page
 // was read. It asks afterwards, so that a deletion in between cannot hide.
-func (r *reader) checkGap(ctx context.Context, page []*hub.Event) error {
-	if r.lenient || len(page) > 0 && page[0].Sequence == r.position+1 {
+func (r *reader[T]) checkGap(ctx context.Context, page []T) error {
+	if r.lenient || len(page) > 0 && r.tail.kind.position(page[0]) == r.position+1 {
 		return nil
 	}
 	oldest, err := r.tail.log.Oldest(ctx)
@@ -312,7 +323,7 @@ func (r *reader) checkGap(ctx context.Context, page []*hub.Event) error {
 		return err
 	}
 	if expired(r.position, oldest, head) {
-		return errCursorExpired
+		return r.tail.expired()
 	}
 	return nil
 }
@@ -322,7 +333,7 @@ func unavailable(err error) error {
 		return err
 	}
 	return &hub.Error{
-		Code: hub.CodeUnavailable, Message: "the events cannot be read now; try again",
+		Code: hub.CodeUnavailable, Message: "the log cannot be read now; try again",
 		RetryAfter: pollInterval, Err: err,
 	}
 }

@@ -22,7 +22,7 @@ func bubble(t *testing.T, story func(t *testing.T)) {
 	synctest.Test(t, story)
 }
 
-func stop(t *testing.T, tail *stream.Tail) {
+func stop(t *testing.T, tail *stream.Tail[*hub.Event]) {
 	t.Helper()
 	if err := tail.Stop(context.Background()); err != nil {
 		t.Fatal(err)
@@ -32,18 +32,18 @@ func stop(t *testing.T, tail *stream.Tail) {
 func TestAStreamFromTheLatestBeginsWithWhatIsCommittedNext(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(5), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus})
 		ctx, cancel := context.WithCancel(t.Context())
-		batches := open(t, ctx, tail, stream.Request{})
+		batches := open(t, ctx, tail, stream.Request[*hub.Event]{})
 
-		if first := <-batches; len(first.Events) > 0 || first.Cursor != stream.EncodeCursor(epoch, 5) {
+		if first := <-batches; len(first.Items) > 0 || first.Cursor != stream.Events.EncodeCursor(epoch, 5) {
 			t.Fatalf("first batch: %+v", first)
 		}
 		log.append(2, 10)
 		bus.notify()
 		got, cursor := take(t, batches, 2)
 		checkRun(t, got, 6, 7)
-		if cursor != stream.EncodeCursor(epoch, 7) {
+		if cursor != stream.Events.EncodeCursor(epoch, 7) {
 			t.Fatal("the cursor is not behind the last event")
 		}
 		cancel()
@@ -55,16 +55,16 @@ func TestAStreamFromTheLatestBeginsWithWhatIsCommittedNext(t *testing.T) {
 }
 
 func TestHistoryRunsIntoTheLiveStream(t *testing.T) {
-	for name, req := range map[string]stream.Request{
+	for name, req := range map[string]stream.Request[*hub.Event]{
 		"from the earliest":   {FromEarliest: true},
-		"from a cursor":       {After: stream.EncodeCursor(epoch, 0)},
+		"from a cursor":       {After: stream.Events.EncodeCursor(epoch, 0)},
 		"in batches of one":   {FromEarliest: true, Batch: 1},
 		"in the largest ones": {FromEarliest: true, Batch: stream.MaxBatch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				log, bus := newLog(1200), newBus()
-				tail := start(t, stream.Config{Log: log, Bus: bus, RingSize: 50})
+				tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus, RingSize: 50})
 				batches := open(t, t.Context(), tail, req)
 				got, _ := take(t, batches, 700)
 				log.append(100, 10)
@@ -84,9 +84,9 @@ func TestHistoryRunsIntoTheLiveStream(t *testing.T) {
 func TestALostWakeUpCostsLatencyAndNoEvent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newLog(0)
-		tail := start(t, stream.Config{Log: log, Bus: newBus()})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: newBus()})
 		ctx, cancel := context.WithCancel(t.Context())
-		batches := open(t, ctx, tail, stream.Request{})
+		batches := open(t, ctx, tail, stream.Request[*hub.Event]{})
 		<-batches
 		log.append(3, 10)
 		began := time.Now()
@@ -103,11 +103,11 @@ func TestALostWakeUpCostsLatencyAndNoEvent(t *testing.T) {
 func TestReadersInsideTheRingDoNotReadTheLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(10), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus})
 		ctx, cancel := context.WithCancel(t.Context())
-		var streams []<-chan stream.Batch
+		var streams []<-chan stream.Batch[*hub.Event]
 		for range 20 {
-			streams = append(streams, open(t, ctx, tail, stream.Request{}))
+			streams = append(streams, open(t, ctx, tail, stream.Request[*hub.Event]{}))
 		}
 		log.append(100, 10)
 		bus.notify()
@@ -129,7 +129,7 @@ func TestReadersInsideTheRingDoNotReadTheLog(t *testing.T) {
 func TestALogThatNobodyStreamsIsNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(10), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus})
 		for range 5 {
 			log.append(100, 10)
 			bus.notify()
@@ -141,7 +141,7 @@ func TestALogThatNobodyStreamsIsNotRead(t *testing.T) {
 		// The first reader, and one that comes after all have gone, miss nothing.
 		for range 2 {
 			ctx, cancel := context.WithCancel(t.Context())
-			batches := open(t, ctx, tail, stream.Request{})
+			batches := open(t, ctx, tail, stream.Request[*hub.Event]{})
 			<-batches
 			log.append(3, 10)
 			bus.notify()
@@ -161,8 +161,8 @@ func TestALogThatNobodyStreamsIsNotRead(t *testing.T) {
 func TestASlowReaderIsNotReadAheadOf(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(0), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus, RingSize: 10})
-		batches := open(t, t.Context(), tail, stream.Request{Batch: 10})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus, RingSize: 10})
+		batches := open(t, t.Context(), tail, stream.Request[*hub.Event]{Batch: 10})
 		<-batches
 		log.append(1, 10)
 		bus.notify()
@@ -190,15 +190,15 @@ func TestASlowReaderIsNotReadAheadOf(t *testing.T) {
 func TestAFilterIsAppliedForItsReaderAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(300), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus})
 		ctx, cancel := context.WithCancel(t.Context())
-		third := open(t, ctx, tail, stream.Request{FromEarliest: true, Admit: func(ev *hub.Event) (bool, error) {
+		third := open(t, ctx, tail, stream.Request[*hub.Event]{FromEarliest: true, Admit: func(ev *hub.Event) (bool, error) {
 			if ev.Sequence == 3 {
 				return true, errors.New("no such key")
 			}
 			return ev.Type == "t0", nil
 		}})
-		all := open(t, ctx, tail, stream.Request{FromEarliest: true})
+		all := open(t, ctx, tail, stream.Request[*hub.Event]{FromEarliest: true})
 		got, _ := take(t, all, 300)
 		checkRun(t, got, 1, 300)
 		got, _ = take(t, third, 99)
@@ -215,15 +215,15 @@ func TestAFilterIsAppliedForItsReaderAlone(t *testing.T) {
 func TestAFilteredStreamSendsProgress(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(0), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus})
 		ctx, cancel := context.WithCancel(t.Context())
-		batches := open(t, ctx, tail, stream.Request{Admit: func(*hub.Event) (bool, error) { return false, nil }})
+		batches := open(t, ctx, tail, stream.Request[*hub.Event]{Admit: func(*hub.Event) (bool, error) { return false, nil }})
 		<-batches
 		began := time.Now()
 		log.append(7, 10)
 		bus.notify()
 		progress := <-batches
-		if len(progress.Events) > 0 || progress.Cursor != stream.EncodeCursor(epoch, 7) {
+		if len(progress.Items) > 0 || progress.Cursor != stream.Events.EncodeCursor(epoch, 7) {
 			t.Fatalf("got %+v", progress)
 		}
 		if took := time.Since(began); took != 15*time.Second {
@@ -244,24 +244,24 @@ func TestCursorsThatLeadNowhere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newLog(10)
 		log.forget(4) // 5 is the oldest
-		tail := start(t, stream.Config{Log: log, Bus: newBus()})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: newBus()})
 		for name, c := range map[string]struct {
-			req  stream.Request
+			req  stream.Request[*hub.Event]
 			code hub.Code
 		}{
-			"retention has passed it":  {stream.Request{After: stream.EncodeCursor(epoch, 3)}, hub.CodeCursorExpired},
-			"of another database":      {stream.Request{After: stream.EncodeCursor("epoch-2", 7)}, hub.CodeCursorExpired},
-			"beyond a restored backup": {stream.Request{After: stream.EncodeCursor(epoch, 11)}, hub.CodeCursorExpired},
-			"no cursor at all":         {stream.Request{After: "7"}, hub.CodeBadUserInput},
-			"too large a batch":        {stream.Request{Batch: 501}, hub.CodeBadUserInput},
-			"a negative batch":         {stream.Request{Batch: -1}, hub.CodeBadUserInput},
+			"retention has passed it":  {stream.Request[*hub.Event]{After: stream.Events.EncodeCursor(epoch, 3)}, hub.CodeCursorExpired},
+			"of another database":      {stream.Request[*hub.Event]{After: stream.Events.EncodeCursor("epoch-2", 7)}, hub.CodeCursorExpired},
+			"beyond a restored backup": {stream.Request[*hub.Event]{After: stream.Events.EncodeCursor(epoch, 11)}, hub.CodeCursorExpired},
+			"no cursor at all":         {stream.Request[*hub.Event]{After: "7"}, hub.CodeBadUserInput},
+			"too large a batch":        {stream.Request[*hub.Event]{Batch: 501}, hub.CodeBadUserInput},
+			"a negative batch":         {stream.Request[*hub.Event]{Batch: -1}, hub.CodeBadUserInput},
 		} {
-			if _, err := tail.Events(t.Context(), c.req); hub.CodeOf(err) != c.code {
+			if _, err := tail.Read(t.Context(), hub.WholeSight(), c.req); hub.CodeOf(err) != c.code {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		for name, req := range map[string]stream.Request{
-			"right before the oldest": {After: stream.EncodeCursor(epoch, 4)},
+		for name, req := range map[string]stream.Request[*hub.Event]{
+			"right before the oldest": {After: stream.Events.EncodeCursor(epoch, 4)},
 			"from the earliest":       {FromEarliest: true},
 		} {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -278,16 +278,16 @@ func TestAnEmptiedLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(10), newBus()
 		log.forget(10)
-		tail := start(t, stream.Config{Log: log, Bus: bus})
-		if _, err := tail.Events(t.Context(), stream.Request{After: stream.EncodeCursor(epoch, 9)}); hub.CodeOf(err) != hub.CodeCursorExpired {
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus})
+		if _, err := tail.Read(t.Context(), hub.WholeSight(), stream.Request[*hub.Event]{After: stream.Events.EncodeCursor(epoch, 9)}); hub.CodeOf(err) != hub.CodeCursorExpired {
 			t.Fatalf("got %v", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		at := open(t, ctx, tail, stream.Request{After: stream.EncodeCursor(epoch, 10)})
-		earliest := open(t, ctx, tail, stream.Request{FromEarliest: true})
+		at := open(t, ctx, tail, stream.Request[*hub.Event]{After: stream.Events.EncodeCursor(epoch, 10)})
+		earliest := open(t, ctx, tail, stream.Request[*hub.Event]{FromEarliest: true})
 		log.append(1, 10)
 		bus.notify()
-		for _, batches := range []<-chan stream.Batch{at, earliest} {
+		for _, batches := range []<-chan stream.Batch[*hub.Event]{at, earliest} {
 			got, _ := take(t, batches, 1)
 			checkRun(t, got, 11, 11)
 		}
@@ -299,8 +299,8 @@ func TestAnEmptiedLog(t *testing.T) {
 func TestRetentionThatPassesASlowReaderEndsItsStream(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(100), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus, RingSize: 5})
-		batches := open(t, t.Context(), tail, stream.Request{FromEarliest: true, Batch: 16})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus, RingSize: 5})
+		batches := open(t, t.Context(), tail, stream.Request[*hub.Event]{FromEarliest: true, Batch: 16})
 		got, cursor := take(t, batches, 16)
 		checkRun(t, got, 1, 16)
 		synctest.Wait() // 17 to 32 are on offer
@@ -324,9 +324,9 @@ func TestRetentionThatPassesASlowReaderEndsItsStream(t *testing.T) {
 func TestAStreamFromTheEarliestIsNotOutrunByRetentionAtItsStart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newLog(100)
-		tail := start(t, stream.Config{Log: log, Bus: newBus()})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: newBus()})
 		ctx, cancel := context.WithCancel(t.Context())
-		batches := open(t, ctx, tail, stream.Request{FromEarliest: true})
+		batches := open(t, ctx, tail, stream.Request[*hub.Event]{FromEarliest: true})
 		synctest.Wait() // the first batch, without events, is on offer
 		log.forget(10)
 		got, _ := take(t, batches, 90)
@@ -339,14 +339,14 @@ func TestAStreamFromTheEarliestIsNotOutrunByRetentionAtItsStart(t *testing.T) {
 func TestALogThatCannotBeReadForAWhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, bus := newLog(100), newBus()
-		tail := start(t, stream.Config{Log: log, Bus: bus, RingSize: 1})
+		tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: bus, RingSize: 1})
 		ctx, cancel := context.WithCancel(t.Context())
-		behind := open(t, ctx, tail, stream.Request{FromEarliest: true})
-		live := open(t, ctx, tail, stream.Request{})
+		behind := open(t, ctx, tail, stream.Request[*hub.Event]{FromEarliest: true})
+		live := open(t, ctx, tail, stream.Request[*hub.Event]{})
 		<-behind
 		<-live
 		log.breakWith(errDatabase)
-		if _, err := tail.Events(ctx, stream.Request{}); hub.CodeOf(err) != hub.CodeUnavailable || !errors.Is(err, errDatabase) {
+		if _, err := tail.Read(ctx, hub.WholeSight(), stream.Request[*hub.Event]{}); hub.CodeOf(err) != hub.CodeUnavailable || !errors.Is(err, errDatabase) {
 			t.Fatalf("got %v", err)
 		}
 		before := log.readCount()
@@ -375,15 +375,15 @@ func TestDraining(t *testing.T) {
 	t.Run("every reader is told", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			log := newLog(1000)
-			tail := start(t, stream.Config{Log: log, Bus: newBus(), RingSize: 1})
-			idle := open(t, t.Context(), tail, stream.Request{})
-			busy := open(t, t.Context(), tail, stream.Request{FromEarliest: true})
+			tail := start(t, stream.Config[*hub.Event]{Log: log.log(), Bus: newBus(), RingSize: 1})
+			idle := open(t, t.Context(), tail, stream.Request[*hub.Event]{})
+			busy := open(t, t.Context(), tail, stream.Request[*hub.Event]{FromEarliest: true})
 			<-idle
 			take(t, busy, 100)
-			ended := make(chan stream.Batch, 2)
-			for _, batches := range []<-chan stream.Batch{idle, busy} {
+			ended := make(chan stream.Batch[*hub.Event], 2)
+			for _, batches := range []<-chan stream.Batch[*hub.Event]{idle, busy} {
 				go func() {
-					var last stream.Batch
+					var last stream.Batch[*hub.Event]
 					for b := range batches {
 						last = b
 					}
@@ -392,19 +392,19 @@ func TestDraining(t *testing.T) {
 			}
 			stop(t, tail)
 			for range 2 {
-				if b := <-ended; !errors.Is(b.Err, stream.ErrDraining) || len(b.Events) > 0 || b.Cursor == "" {
+				if b := <-ended; !errors.Is(b.Err, stream.ErrDraining) || len(b.Items) > 0 || b.Cursor == "" {
 					t.Fatalf("got %+v", b)
 				}
 			}
-			if _, err := tail.Events(t.Context(), stream.Request{}); !errors.Is(err, stream.ErrDraining) {
+			if _, err := tail.Read(t.Context(), hub.WholeSight(), stream.Request[*hub.Event]{}); !errors.Is(err, stream.ErrDraining) {
 				t.Fatalf("got %v", err)
 			}
 		})
 	})
 	t.Run("a reader that nobody listens to is left behind", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			tail := start(t, stream.Config{Log: newLog(0), Bus: newBus()})
-			open(t, t.Context(), tail, stream.Request{})
+			tail := start(t, stream.Config[*hub.Event]{Log: newLog(0).log(), Bus: newBus()})
+			open(t, t.Context(), tail, stream.Request[*hub.Event]{})
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			began := time.Now()
@@ -418,12 +418,12 @@ func TestDraining(t *testing.T) {
 	})
 	t.Run("stopping twice or before the start does no harm", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			tail := stream.New(stream.Config{Log: newLog(0), Bus: newBus()})
+			tail := stream.New(stream.Events, stream.Config[*hub.Event]{Log: newLog(0).log(), Bus: newBus()})
 			stop(t, tail)
 			if err := tail.Start(t.Context()); err == nil {
 				t.Fatal("it started after its end")
 			}
-			tail = start(t, stream.Config{Log: newLog(0), Bus: newBus()})
+			tail = start(t, stream.Config[*hub.Event]{Log: newLog(0).log(), Bus: newBus()})
 			if err := tail.Start(t.Context()); err == nil {
 				t.Fatal("it started twice")
 			}
@@ -435,7 +435,7 @@ func TestDraining(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			log := newLog(0)
 			log.breakWith(errDatabase)
-			if err := stream.New(stream.Config{Log: log, Bus: newBus()}).Start(t.Context()); !errors.Is(err, errDatabase) {
+			if err := stream.New(stream.Events, stream.Config[*hub.Event]{Log: log.log(), Bus: newBus()}).Start(t.Context()); !errors.Is(err, errDatabase) {
 				t.Fatalf("got %v", err)
 			}
 		})

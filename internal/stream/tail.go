@@ -12,19 +12,22 @@ import (
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
-// Log is the durable log of events, as the store keeps it.
-type Log interface {
+// Log is a durable log, as the store keeps it.
+type Log[T any] struct {
 	// Head returns the newest committed sequence, 0 if there never was one.
-	Head(ctx context.Context) (hub.Sequence, error)
-	// Oldest returns the first sequence that is still stored, 0 if none is.
-	Oldest(ctx context.Context) (hub.Sequence, error)
-	// EventsAfter returns the first events that follow a position, with their
-	// payloads, in sequence order. Whatever it leaves out before the last one it
-	// returns will never be committed. Where there are any it returns one at least,
-	// but it may stop before the limit once their bodies come to pageBytes or more.
-	EventsAfter(ctx context.Context, after hub.Sequence, limit int) ([]*hub.Event, error)
+	Head func(ctx context.Context) (hub.Sequence, error)
+	// Oldest returns the first sequence that is still stored, 0 if none is. Entries are
+	// forgotten from the front alone.
+	Oldest func(ctx context.Context) (hub.Sequence, error)
+	// After returns the first entries that follow a position, in sequence order. Whatever
+	// it leaves out before the last one it returns will never be committed. Where there are
+	// any it returns one at least, but it may stop before the limit once they come to
+	// pageBytes or more.
+	After func(ctx context.Context, after hub.Sequence, limit int) ([]T, error)
+	// Configuration says what is shared with whom right now.
+	Configuration func() *hub.Configuration
 	// Epoch names the database.
-	Epoch() string
+	Epoch func() string
 }
 
 // Bus says when to look again.
@@ -33,11 +36,11 @@ type Bus interface {
 }
 
 // Config is what a Tail is made of.
-type Config struct {
-	Log    Log
+type Config[T any] struct {
+	Log    Log[T]
 	Bus    Bus
 	Logger *slog.Logger
-	// RingSize and RingBytes bound the newest events that are kept in memory for
+	// RingSize and RingBytes bound the newest entries that are kept in memory for
 	// all readers; 10,000 and 32 MiB if 0.
 	RingSize, RingBytes int
 }
@@ -46,7 +49,7 @@ type Config struct {
 const (
 	// pollInterval is how often the tail looks without being woken.
 	pollInterval = time.Second
-	// progressInterval is how long a reader whose cursor moves on without an event
+	// progressInterval is how long a reader whose cursor moves on without an entry
 	// for it keeps that to itself.
 	progressInterval = 15 * time.Second
 	// maxRetryDelay bounds the wait after the log could not be read again and again.
@@ -58,8 +61,9 @@ const (
 var ErrDraining = errors.New("this node is about to stop; read on from the last cursor")
 
 // Tail follows the log for all readers of the node. Use New.
-type Tail struct {
-	log      Log
+type Tail[T any] struct {
+	kind     *Kind[T]
+	log      Log[T]
 	bus      Bus
 	logger   *slog.Logger
 	draining chan struct{}  // closed by Stop
@@ -70,8 +74,8 @@ type Tail struct {
 	mu      sync.Mutex // guards all below
 	started bool
 	ended   bool
-	readers map[*reader]context.CancelFunc
-	ring    ring
+	readers map[*reader[T]]context.CancelFunc
+	ring    ring[T]
 	// idle is true while the ring does not follow the log, because nobody reads.
 	idle bool
 	// changed is closed, and replaced, whenever the ring has grown.
@@ -79,12 +83,13 @@ type Tail struct {
 }
 
 // New makes a Tail. Start it before use.
-func New(c Config) *Tail {
+func New[T any](kind *Kind[T], c Config[T]) *Tail[T] {
 	logger := c.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Tail{
+	return &Tail[T]{
+		kind:     kind,
 		log:      c.Log,
 		bus:      c.Bus,
 		logger:   logger,
@@ -92,14 +97,14 @@ func New(c Config) *Tail {
 		stopped:  make(chan struct{}),
 		joined:   make(chan struct{}, 1),
 		changed:  make(chan struct{}),
-		readers:  make(map[*reader]context.CancelFunc),
-		ring:     ring{maxEvents: cmp.Or(c.RingSize, 10_000), maxBytes: cmp.Or(c.RingBytes, 32<<20)},
+		readers:  make(map[*reader[T]]context.CancelFunc),
+		ring:     ring[T]{kind: kind, maxItems: cmp.Or(c.RingSize, 10_000), maxBytes: cmp.Or(c.RingBytes, 32<<20)},
 	}
 }
 
 // Start finds the head of the log and follows it until Stop. The context is for
 // the start alone.
-func (t *Tail) Start(ctx context.Context) error {
+func (t *Tail[T]) Start(ctx context.Context) error {
 	// Watch before looking: what is committed in between wakes the tail.
 	wake, unwatch := t.bus.Watch()
 	head, err := t.log.Head(ctx)
@@ -126,7 +131,7 @@ func (t *Tail) Start(ctx context.Context) error {
 // Stop ends all readers with ErrDraining and waits until they are gone. Readers
 // whose consumers have not taken that up by the end of the context are left
 // without it. Stopping twice, or without having started, does no harm.
-func (t *Tail) Stop(ctx context.Context) error {
+func (t *Tail[T]) Stop(ctx context.Context) error {
 	t.mu.Lock()
 	started, first := t.started, !t.ended
 	t.ended = true
@@ -159,7 +164,7 @@ func (t *Tail) Stop(ctx context.Context) error {
 
 // join enters a reader, unless the tail does not run. The first one sets the ring
 // going.
-func (t *Tail) join(r *reader, cancel context.CancelFunc) bool {
+func (t *Tail[T]) join(r *reader[T], cancel context.CancelFunc) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.started || t.ended {
@@ -178,7 +183,7 @@ func (t *Tail) join(r *reader, cancel context.CancelFunc) bool {
 	return true
 }
 
-func (t *Tail) leave(r *reader) {
+func (t *Tail[T]) leave(r *reader[T]) {
 	t.mu.Lock()
 	delete(t.readers, r)
 	t.mu.Unlock()
@@ -186,14 +191,14 @@ func (t *Tail) leave(r *reader) {
 }
 
 // Readers returns how many streams are open.
-func (t *Tail) Readers() int {
+func (t *Tail[T]) Readers() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.readers)
 }
 
 // follow reads the log to its end each time it is woken, until the tail drains.
-func (t *Tail) follow(wake <-chan struct{}) {
+func (t *Tail[T]) follow(wake <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { // a read that hangs does not hold up the stop
@@ -246,7 +251,7 @@ func (t *Tail) follow(wake <-chan struct{}) {
 
 // attended reports whether anybody reads. If not, it lets go of the ring, which is
 // then not kept up either: a hub without live streams pays nothing for them.
-func (t *Tail) attended() bool {
+func (t *Tail[T]) attended() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.readers) == 0 {
@@ -265,25 +270,26 @@ func retryDelay(failures int) time.Duration {
 
 // read takes one page of the log into the ring and reports whether there may be
 // more.
-func (t *Tail) read(ctx context.Context, pages *pager) (bool, error) {
+func (t *Tail[T]) read(ctx context.Context, pages *pager) (bool, error) {
 	t.mu.Lock()
 	head := t.ring.head
 	t.mu.Unlock()
 	limit := pages.next()
-	events, err := t.log.EventsAfter(ctx, head, limit)
-	if err != nil || len(events) == 0 {
+	items, err := t.log.After(ctx, head, limit)
+	if err != nil || len(items) == 0 {
 		return false, err
 	}
-	size := pages.learn(events)
+	size := t.kind.sizeOf(items)
+	pages.learn(len(items), size)
 	t.mu.Lock()
-	t.ring.add(events)
+	t.ring.add(items)
 	t.grown()
 	t.mu.Unlock()
-	return len(events) >= limit || size >= pageBytes, nil
+	return len(items) >= limit || size >= pageBytes, nil
 }
 
 // grown tells the readers that wait. The caller holds mu.
-func (t *Tail) grown() {
+func (t *Tail[T]) grown() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }

@@ -1,6 +1,8 @@
 // Package testkit finds what tests need from the machine: a PostgreSQL, a NATS, a
-// browser, a program. A test whose need is not met is skipped with a message that
-// says how to meet it; where HOOKGRAPH_TEST_REQUIRE is set, as in CI, it fails.
+// RabbitMQ, a Kafka, a program. A test whose need is not met is skipped with a message
+// that says how to meet it; where HOOKGRAPH_TEST_REQUIRE is set, as in CI, it fails.
+// Beside that it has what tests of many rooms share: a clock, an output, both databases
+// in turn, and waiting for a condition.
 package testkit
 
 import (
@@ -11,12 +13,15 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats-server/v2/server"
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // Missing skips the test, or fails it where nothing may be skipped.
@@ -70,6 +75,20 @@ func Postgres(t testing.TB) string {
 	return u.String()
 }
 
+// EachDatabase runs a test on SQLite and on PostgreSQL, in parallel, each with an empty
+// database of its own.
+func EachDatabase(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("on SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, "sqlite:"+filepath.Join(t.TempDir(), "hookgraph.db"))
+	})
+	t.Run("on PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		test(t, Postgres(t))
+	})
+}
+
 // NATS starts a NATS server inside the test and returns its URL and a function
 // that stops it early.
 func NATS(t testing.TB) (url string, stop func()) {
@@ -85,6 +104,70 @@ func NATS(t testing.TB) (url string, stop func()) {
 	stop = func() { s.Shutdown(); s.WaitForShutdown() }
 	t.Cleanup(stop)
 	return s.ClientURL(), stop
+}
+
+// RabbitMQ is a broker that speaks AMQP 0-9-1.
+type RabbitMQ struct {
+	Addr               string
+	Username, Password string
+	VHost              string
+	Channel            *amqp.Channel // for the test's own use
+}
+
+// AMQP connects to the RabbitMQ that HOOKGRAPH_TEST_AMQP_URL names, else to one on the
+// local port 5672.
+func AMQP(t testing.TB) *RabbitMQ {
+	t.Helper()
+	const how = "set HOOKGRAPH_TEST_AMQP_URL to the URL of a RabbitMQ, or run one on 127.0.0.1:5672 that takes guest with the password guest"
+	text := os.Getenv("HOOKGRAPH_TEST_AMQP_URL")
+	if text == "" {
+		text = "amqp://guest:guest@127.0.0.1:5672/"
+	}
+	u, err := amqp.ParseURI(text)
+	if err != nil {
+		t.Fatalf("HOOKGRAPH_TEST_AMQP_URL is not a URL: %v", err)
+	}
+	conn, err := amqp.Dial(text)
+	if err != nil {
+		Missing(t, "no RabbitMQ: %v; %s", err, how)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	channel, err := conn.Channel()
+	if err != nil {
+		t.Fatalf("open a channel: %v", err)
+	}
+	return &RabbitMQ{
+		Addr: net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), Username: u.Username, Password: u.Password, VHost: u.Vhost, Channel: channel,
+	}
+}
+
+// Queue makes a queue that is deleted when the test ends, and returns its name.
+func (r *RabbitMQ) Queue(t testing.TB, arguments amqp.Table) string {
+	t.Helper()
+	name := "hookgraph-test-" + strings.ToLower(rand.Text()[:12])
+	if _, err := r.Channel.QueueDeclare(name, true, false, false, false, arguments); err != nil {
+		t.Fatalf("make a queue: %v", err)
+	}
+	t.Cleanup(func() { _, _ = r.Channel.QueueDelete(name, false, false, false) }) // the test may have deleted it
+	return name
+}
+
+// Waiting returns how many messages wait in a queue for somebody to take them.
+func (r *RabbitMQ) Waiting(t testing.TB, queue string) int {
+	t.Helper()
+	found, err := r.Channel.QueueDeclarePassive(queue, true, false, false, false, nil)
+	if err != nil {
+		t.Fatalf("look at the queue %s: %v", queue, err)
+	}
+	return found.Messages
+}
+
+// URL returns that of a target in the virtual host, such as "queue=name".
+func (r *RabbitMQ) URL(query string) string { return r.At(r.Addr, query) }
+
+// At is URL for another address where the broker is reached.
+func (r *RabbitMQ) At(addr, query string) string {
+	return "amqp://" + addr + "/" + url.PathEscape(r.VHost) + "?" + query
 }
 
 // Program returns the path of the first of the programs that the machine has.

@@ -65,6 +65,9 @@ func ReadPacing(h http.Header, status int, now time.Time) Pacing {
 			r.structured(values, policies)
 		}
 		remaining, ok := readNumber(first(h, prefix+"-Remaining"))
+		if !ok && status == http.StatusTooManyRequests {
+			ok = h.Get(prefix+"-Reset") != "" || h.Get(prefix+"-Reset-After") != "" // the status says that none is left
+		}
 		if !ok {
 			continue
 		}

@@ -63,6 +63,8 @@ func TestReadPacing(t *testing.T) {
 		{"X-RateLimit with a duration", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "6m0s"), 429, 6 * time.Minute, -1, 0},
 		{"X-RateLimit with a time", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "2026-03-01T12:00:20Z"), 429, 20 * time.Second, -1, 0},
 		{"X-RateLimit-Reset-After", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset-After", "0.25"), 429, 250 * time.Millisecond, -1, 0},
+		{"X-RateLimit-Reset alone, with the status that says enough", header("X-RateLimit-Reset", unix(90*time.Second)), 429, 90 * time.Second, -1, 0},
+		{"X-RateLimit-Reset alone, with another", header("X-RateLimit-Reset", unix(90*time.Second)), 503, 0, -1, 0},
 		{"X-RateLimit in the past", header("X-RateLimit-Remaining", "0", "X-RateLimit-Reset", unix(-time.Minute)), 429, 0, -1, 0},
 		{"X-Rate-Limit", header("X-Rate-Limit-Remaining", "0", "X-Rate-Limit-Reset", unix(time.Minute)), 429, time.Minute, -1, 0},
 		{"the longest of all", header("Retry-After", "5", "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "40"), 429, 40 * time.Second, -1, 0},

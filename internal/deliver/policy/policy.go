@@ -25,6 +25,9 @@ type Attempt struct {
 	StatusCode int    // 0 where there was no answer
 	Error      string // what went wrong, in words; "" on success
 	Pacing     Pacing // what the answer asked of its callers
+	// Final, where not "", says that the receiver has looked at the delivery and wants
+	// no further attempt, for this reason. That is no fault of the endpoint.
+	Final string
 }
 
 // Verdict is what becomes of the delivery and of the endpoint.
@@ -42,6 +45,16 @@ func Decide(c Case) Verdict {
 	if c.Attempt.Outcome == hub.AttemptInterrupted {
 		// The hub's own doing: neither the schedule nor the endpoint pays for it.
 		v.Delivery.NextAttemptAt = c.Now
+		return v
+	}
+	if c.Attempt.Outcome == hub.AttemptTransformFailed {
+		// Nothing was sent, and trying again changes nothing: a person must look.
+		v.Delivery.Status, v.Delivery.Reason = hub.DeliveryHeld, "the body could not be made: "+c.Attempt.Error
+		v.Delivery.NextAttemptAt = time.Time{}
+		return v
+	}
+	if c.Attempt.Final != "" {
+		v.Delivery = ended(v.Delivery, hub.DeliveryDead, c.Attempt.Final, c.Now)
 		return v
 	}
 	succeeded := c.Attempt.Outcome == hub.AttemptSucceeded
@@ -94,5 +107,21 @@ func (c Case) retry(v Verdict) hub.Delivery {
 	if paced := v.State.Health.PacedUntil; paced.After(d.NextAttemptAt) {
 		d.NextAttemptAt = paced
 	}
+	if _, expired := d.Expired(c.Endpoint, d.NextAttemptAt); expired {
+		// Nothing would be tried any more before it is too old, so it need not wait.
+		reason := fmt.Sprintf("its next attempt would be beyond the endpoint's maximum age of %s: %s", c.Endpoint.MaxAge,
+			cmp.Or(c.Attempt.Error, string(c.Attempt.Outcome)))
+		return ended(d, hub.DeliveryDead, reason, c.Now)
+	}
 	return d
+}
+
+// Dead returns a delivery that is given up without a further attempt.
+func Dead(d hub.Delivery, reason string, now time.Time) hub.Delivery {
+	return ended(d, hub.DeliveryDead, reason, now)
+}
+
+// Canceled returns a delivery that is not wanted any more, without a further attempt.
+func Canceled(d hub.Delivery, reason string, now time.Time) hub.Delivery {
+	return ended(d, hub.DeliveryCanceled, reason, now)
 }

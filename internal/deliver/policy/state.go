@@ -56,9 +56,12 @@ func lastHeard(h hub.EndpointHealth) time.Time { return latest(h.LastSuccessAt, 
 
 // Gate tells how many attempts may be in flight to the endpoint now. Where it is
 // none, opens is when to ask again; zero means that only somebody's doing will
-// change it.
-func (s State) Gate(e *hub.Endpoint, now time.Time) (limit int, opens time.Time) {
-	if e == nil || e.State != hub.EndpointActive {
+// change it. Of a probe, a slow start and a quota, too, this node has its share alone.
+func (s State) Gate(e *hub.Endpoint, share Share, now time.Time) (limit int, opens time.Time) {
+	if e == nil {
+		return 0, time.Time{}
+	}
+	if _, stopped := e.Stopped(); stopped {
 		return 0, time.Time{}
 	}
 	limit = concurrency(e)
@@ -76,10 +79,13 @@ func (s State) Gate(e *hub.Endpoint, now time.Time) (limit int, opens time.Time)
 			opens = latest(opens, s.quota.Until)
 		}
 	}
-	if opens.After(now) {
+	switch {
+	case opens.After(now):
 		return 0, opens
+	case share.Waits:
+		return 0, time.Time{}
 	}
-	return limit, time.Time{}
+	return share.Part(limit), time.Time{}
 }
 
 // probeAt is when an open breaker lets the next probe through. Somebody who
@@ -122,6 +128,8 @@ func (s State) after(c Case, succeeded bool) State {
 		s.climb = s.ramp
 	case h.Breaker == hub.BreakerHalfOpen:
 		s = s.open(c.Now, 0)
+	case c.Endpoint.Kind == hub.EndpointStream:
+		// Its consumers take what they want when they want it; there is nothing to spare them.
 	case h.Breaker != hub.BreakerOpen && !succeeded:
 		if h.ConsecutiveFailures >= failuresToOpen || s.window.failing(c.Now) {
 			s = s.open(c.Now, 0)

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
 )
@@ -11,6 +12,7 @@ type Adapter struct {
 	table       *Table
 	expressions Expressions
 	tokens      *tokens
+	keys        Keys // nil: none can be had
 }
 
 // New makes an adapter over a table of providers.
@@ -49,6 +51,8 @@ func (a *Adapter) Verify(ctx context.Context, src *hub.Source, r *Request) Verdi
 			return apiKey(v.APIKey, src, r)
 		case v.Basic != nil:
 			return basic(v.Basic, src, r)
+		case v.JWT != nil:
+			return a.customJWT(ctx, v.JWT, src, r)
 		}
 	}
 	if src.Provider == "" || src.AllowUnverified && !keyed {
@@ -80,6 +84,18 @@ func (a *Adapter) Handshake(ctx context.Context, src *hub.Source, r *Request, ve
 		}
 	}
 	return Answer{}, false
+}
+
+// Bare reports whether a request is a handshake that is refused without a body.
+func (a *Adapter) Bare(ctx context.Context, src *hub.Source, r *Request) bool {
+	p, found := a.table.Lookup(src.Provider)
+	return found && slices.ContainsFunc(p.Handshakes, func(h Handshake) bool {
+		if !h.Bare {
+			return false
+		}
+		_, asked := h.Answer(ctx, a.caseOf(p, src, r))
+		return asked
+	})
 }
 
 func (a *Adapter) caseOf(p *Provider, src *hub.Source, r *Request) *Case {

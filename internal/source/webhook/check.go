@@ -15,8 +15,8 @@ import (
 // Bounds of what a source's verification may be configured with.
 const (
 	MaxSecretBytes = 4 << 10
-	MaxNetworks    = 64
-	MaxTolerance   = 24 * time.Hour
+	maxNetworks    = 64
+	maxTolerance   = 24 * time.Hour
 	maxPrefixBytes = 64
 
 	maxHeaderNameBytes = 128
@@ -28,7 +28,7 @@ const (
 func (t *Table) CheckSource(src *hub.Source) hub.UserErrors {
 	c := check{src: src}
 	if src.Kind != hub.SourceWebhook {
-		c.notWebhook()
+		c.notWebhook(t)
 		return c.errors
 	}
 	if src.Provider != "" {
@@ -41,7 +41,7 @@ func (t *Table) CheckSource(src *hub.Source) hub.UserErrors {
 	}
 	if src.Provider == "" && src.Verification == nil {
 		if !src.AllowUnverified {
-			c.add(hub.InputRequired, "say how requests are verified: by a provider ("+strings.Join(t.names(), ", ")+
+			c.add(hub.InputRequired, "say how requests are verified: by a provider ("+strings.Join(t.names(hub.SourceWebhook), ", ")+
 				") or by a verification of your own; or say allowUnverified: true to accept requests from anybody", "provider")
 		}
 		c.unusedSecrets("without a provider or a verification nothing uses secrets")
@@ -58,25 +58,34 @@ func (c *check) add(code hub.InputCode, message string, field ...string) {
 	c.errors.Add(code, message, append([]string{"input"}, field...)...)
 }
 
-func (c *check) notWebhook() {
+func (c *check) notWebhook(t *Table) {
 	const message = "only sources of kind WEBHOOK have one"
-	if c.src.Provider != "" {
-		c.add(hub.InputInvalid, message, "provider")
+	switch none := "sources of kind " + string(c.src.Kind) + " have none"; {
+	case len(t.Of(c.src.Kind)) == 0:
+		if c.src.Provider != "" {
+			c.add(hub.InputInvalid, none, "provider")
+		}
+		if len(c.src.ProviderConfig) > 0 {
+			c.add(hub.InputInvalid, none, "providerConfig")
+		}
+	case c.src.Provider != "":
+		c.provided(t)
+	case len(c.src.ProviderConfig) > 0:
+		c.add(hub.InputInvalid, "providerConfig needs a provider", "providerConfig")
 	}
 	if c.src.Verification != nil {
 		c.add(hub.InputInvalid, message, "verification")
 	}
-	if len(c.src.ProviderConfig) > 0 {
-		c.add(hub.InputInvalid, message, "providerConfig")
-	}
 	c.unusedSecrets("only sources of kind WEBHOOK have secrets")
 }
 
-func (c *check) provider(t *Table) {
+// provided checks the provider of a source and what that needs, and returns it.
+func (c *check) provided(t *Table) *Provider {
 	p, found := t.Lookup(c.src.Provider)
-	if !found {
-		c.add(hub.InputInvalid, fmt.Sprintf("there is no provider %.64q; there are %s", c.src.Provider, strings.Join(t.names(), ", ")), "provider")
-		return
+	if !found || p.kind() != c.src.Kind {
+		c.add(hub.InputInvalid, fmt.Sprintf("there is no provider %.64q for a source of kind %s; there are %s",
+			c.src.Provider, c.src.Kind, strings.Join(t.names(c.src.Kind), ", ")), "provider")
+		return nil
 	}
 	for _, key := range p.Config {
 		if _, given := c.src.ProviderConfig[key.Name]; key.Required && !given {
@@ -96,6 +105,14 @@ func (c *check) provider(t *Table) {
 		if problem := check(c.src.ProviderConfig[name]); problem != "" {
 			c.add(hub.InputInvalid, problem, "providerConfig", name)
 		}
+	}
+	return p
+}
+
+func (c *check) provider(t *Table) {
+	p := c.provided(t)
+	if p == nil {
+		return
 	}
 	if len(c.src.Secrets) == 0 && !p.SecretsOptional && !c.src.AllowUnverified {
 		c.add(hub.InputRequired, p.Title+" signs with a secret: "+p.SecretHint, "secrets")
@@ -154,18 +171,18 @@ func checkEach(check func(text string) string) func(any) string {
 
 func (c *check) verification(v *hub.Verification) {
 	schemes := 0
-	for _, given := range []bool{v.HMAC != nil, v.APIKey != nil, v.Basic != nil} {
+	for _, given := range []bool{v.HMAC != nil, v.APIKey != nil, v.Basic != nil, v.JWT != nil} {
 		if given {
 			schemes++
 		}
 	}
 	switch {
 	case schemes > 1:
-		c.add(hub.InputInvalid, "give one of hmac, apiKey and basic", "verification")
+		c.add(hub.InputInvalid, "give one of hmac, apiKey, basic and jwt", "verification")
 	case schemes == 1 && c.src.Provider != "":
-		c.add(hub.InputInvalid, "the provider has its own way; give a provider or hmac, apiKey or basic, not both", "verification")
+		c.add(hub.InputInvalid, "the provider has its own way; give a provider or hmac, apiKey, basic or jwt, not both", "verification")
 	case schemes == 0 && len(v.AllowNetworks) == 0:
-		c.add(hub.InputRequired, "give one of hmac, apiKey and basic, or allowNetworks", "verification")
+		c.add(hub.InputRequired, "give one of hmac, apiKey, basic and jwt, or allowNetworks", "verification")
 	}
 	if v.HMAC != nil {
 		c.hmac(v.HMAC)
@@ -177,12 +194,19 @@ func (c *check) verification(v *hub.Verification) {
 		c.add(hub.InputInvalid, "a user name of HTTP Basic has no colon and no control characters and is at most "+
 			strconv.Itoa(MaxKeyBytes)+" bytes long", "verification", "basic", "username")
 	}
+	if v.JWT != nil {
+		c.jwt(v.JWT)
+	}
 	c.networks(v.AllowNetworks)
 	if c.src.Provider != "" {
 		return
 	}
 	if schemes == 0 {
 		c.unusedSecrets("networks alone use no secrets")
+		return
+	}
+	if v.JWT != nil && v.JWT.JWKSURL != "" {
+		c.unusedSecrets("a key set (jwksUrl) uses no secrets")
 		return
 	}
 	if len(c.src.Secrets) == 0 {
@@ -204,7 +228,7 @@ func (c *check) hmac(h *hub.HMACVerification) {
 	} else if strings.TrimLeft(h.Prefix, " \t") != h.Prefix {
 		c.add(hub.InputInvalid, "the prefix starts with a blank, and no header's value does", "verification", "hmac", "prefix")
 	}
-	if h.Tolerance < 0 || h.Tolerance > MaxTolerance {
+	if h.Tolerance < 0 || h.Tolerance > maxTolerance {
 		c.add(hub.InputInvalid, "the tolerance is at most a day", "verification", "hmac", "tolerance")
 	}
 }
@@ -221,8 +245,8 @@ func (c *check) header(name string, field ...string) {
 }
 
 func (c *check) networks(networks []string) {
-	if len(networks) > MaxNetworks {
-		c.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d networks can be listed", MaxNetworks), "verification", "allowNetworks")
+	if len(networks) > maxNetworks {
+		c.add(hub.InputLimitExceeded, fmt.Sprintf("at most %d networks can be listed", maxNetworks), "verification", "allowNetworks")
 		return
 	}
 	for i, network := range networks {

@@ -81,7 +81,7 @@ func TestCheckSource(t *testing.T) {
 		{"secrets that networks do not use", hub.Source{Secrets: good, Verification: networks("10.0.0.0/8")}, []string{"input.secrets INVALID"}},
 		{"secrets that nothing uses", hub.Source{Secrets: good, AllowUnverified: true}, []string{"input.secrets INVALID"}},
 		{"an API source with all of it", hub.Source{Kind: hub.SourceAPI, Provider: "stripe", Secrets: good, Verification: hmac(nil), ProviderConfig: map[string]any{"a": 1}}, []string{
-			"input.provider INVALID", "input.verification INVALID", "input.providerConfig INVALID", "input.secrets INVALID",
+			"input.provider INVALID", "input.providerConfig INVALID", "input.verification INVALID", "input.secrets INVALID",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestCheckSource(t *testing.T) {
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, p := range webhook.Presets().Providers() {
+	for _, p := range webhook.Presets().Of(hub.SourceWebhook) {
 		names[p.Name] = true
 		if p.Title == "" || !strings.HasPrefix(p.DocsURL, "https://") || p.SecretHint == "" || (p.Scheme == nil) == (p.Verify == nil) || (p.Verify == nil) == (p.Method != "") {
 			t.Errorf("the row %s is not whole: %+v", p.Name, p)

@@ -88,6 +88,9 @@ func CredentialHeaders(src *hub.Source) []string {
 	if v := src.Verification; v != nil && v.APIKey != nil {
 		names = append(names, v.APIKey.Header)
 	}
+	if v := src.Verification; v != nil && v.JWT != nil {
+		names = append(names, v.JWT.Header)
+	}
 	if name := setting(src, "authHeader"); name != "" {
 		names = append(names, name)
 	}

@@ -45,7 +45,18 @@ func (a *Adapter) customHMAC(h *hub.HMACVerification, src *hub.Source, r *Reques
 		keys[i] = []byte(secret.Reveal())
 	}
 	if !algorithm.Verify(keys, parsed.Signatures, content) {
-		return mismatch("the sender", h.Header, algorithm, parsed, src, r)
+		// What an expression makes of another body is not worth its cost.
+		covers := covered{body: h.SignedContent == ""}
+		return explained(mismatch("the sender", "", h.Header, algorithm, parsed, src, r), r, src, covers, func(secrets [][]byte, changed *Request) bool {
+			if secrets == nil {
+				secrets = keys
+			}
+			signed := content
+			if covers.body {
+				signed = changed.Body
+			}
+			return algorithm.Verify(secrets, parsed.Signatures, signed)
+		})
 	}
 	if h.Timestamp == "" {
 		return Verdict{}
@@ -151,7 +162,7 @@ func checkNetwork(networks []string, peer netip.Addr) Verdict {
 		}
 	}
 	return refuse(hub.RejectedNetwork, fmt.Sprintf(
-		"The request came from %s, which is in none of the networks allowed: %s. Behind a proxy that is the proxy's address.", peer, strings.Join(networks, ", ")))
+		"The request came from %s, which is in none of the networks allowed: %s. Behind a proxy that is the proxy's address, unless HOOKGRAPH_TRUSTED_PROXIES names it.", peer, strings.Join(networks, ", ")))
 }
 
 // parseNetwork reads a CIDR, or one address as the network of itself.

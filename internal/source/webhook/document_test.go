@@ -4,9 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
 )
 
 var update = flag.Bool("update", false, "write docs/providers.md anew")
@@ -16,7 +19,7 @@ const providersPage = "../../../docs/providers.md"
 // TestProvidersPage keeps the page about providers what the table says.
 func TestProvidersPage(t *testing.T) {
 	t.Parallel()
-	want := document(Presets())
+	want := document(Presets(), vendorVersions(t))
 	if *update {
 		if err := os.WriteFile(providersPage, []byte(want), 0o600); err != nil {
 			t.Fatal(err)
@@ -32,7 +35,7 @@ func TestProvidersPage(t *testing.T) {
 }
 
 // document writes the page.
-func document(table *Table) string {
+func document(table *Table, versions map[string]string) string {
 	var b strings.Builder
 	b.WriteString(`# Providers
 
@@ -42,17 +45,19 @@ Secrets go into ` + "`secrets`" + ` and are tried in turn; whatever else a provi
 
 ## Verification
 
-| ` + "`provider`" + ` | For | Verified by | Handshakes |
-| --- | --- | --- | --- |
+| ` + "`provider`" + ` | For | Verified by | Handshakes | Checked against |
+| --- | --- | --- | --- | --- |
 `)
-	for _, p := range table.Providers() {
+	for _, p := range table.Of(hub.SourceWebhook) {
 		titles := make([]string, len(p.Handshakes))
 		for i, handshake := range p.Handshakes {
 			titles[i] = handshake.Title
 		}
-		fmt.Fprintf(&b, "| `%s` | [%s](%s) | %s | %s |\n", p.Name, p.Title, p.DocsURL, method(p), strings.Join(titles, ", "))
+		fmt.Fprintf(&b, "| `%s` | [%s](%s) | %s | %s | %s |\n", p.Name, p.Title, p.DocsURL, method(p), strings.Join(titles, ", "), evidence(p.Name, versions))
 	}
 	b.WriteString(`
+Every preset is tested with requests that are signed as the vendor's documentation says, and with hostile ones. Where "Checked against" names a package of npm, that SDK has made or judged such requests beside a running hub (test/vendors): whatever it accepts, the hub accepts, and what it refuses, the hub refuses. A published example is a request that the vendor shows with its secret and signature.
+
 Handshakes are answered and never become events. Certificates and keys that a provider publishes are fetched from its own hosts alone, over https and through the guard of all outgoing calls, and kept for a day; what is pinned replaces that.
 
 ## What an event is called
@@ -62,7 +67,7 @@ The source's own expressions override these. "Body" paths have their names separ
 | ` + "`provider`" + ` | Event type | Dedupe key | Ordering key | Occurred at |
 | --- | --- | --- | --- | --- |
 `)
-	for _, p := range table.Providers() {
+	for _, p := range table.Of(hub.SourceWebhook) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", p.Name, rule(p.Type), rule(p.DedupeKey), rule(p.OrderingKey), rule(p.OccurredAt.Rule))
 	}
 	b.WriteString(`
@@ -73,18 +78,34 @@ Where the dedupe key is empty, every request is an event: the provider repeats t
 | ` + "`provider`" + ` | ` + "`secrets`" + ` | ` + "`providerConfig`" + ` |
 | --- | --- | --- |
 `)
-	for _, p := range table.Providers() {
-		keys := make([]string, len(p.Config))
-		for i, key := range p.Config {
-			required := ""
-			if key.Required {
-				required = " (required)"
-			}
-			keys[i] = "`" + key.Name + "`" + required + ": " + key.Meaning
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", p.Name, p.SecretHint, strings.Join(keys, "; "))
+	for _, p := range table.Of(hub.SourceWebhook) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", p.Name, p.SecretHint, settingsOf(p))
+	}
+	b.WriteString(`
+## Fetched
+
+What sources accept as ` + "`provider`" + ` from which the hub gets events itself: see [Polling](receiving.md#polling) and [Following a GraphQL subscription](receiving.md#following-a-graphql-subscription).
+
+| ` + "`provider`" + ` | Kind | For | ` + "`providerConfig`" + ` | Event type | Dedupe key |
+| --- | --- | --- | --- | --- | --- |
+`)
+	for _, p := range slices.Concat(table.Of(hub.SourcePoll), table.Of(hub.SourceGraphQL)) {
+		fmt.Fprintf(&b, "| `%s` | %s | [%s](%s) | %s | %s | %s |\n", p.Name, p.Kind, p.Title, p.DocsURL, settingsOf(p), rule(p.Type), rule(p.DedupeKey))
 	}
 	return b.String()
+}
+
+// settingsOf lists the keys of a provider's configuration.
+func settingsOf(p *Provider) string {
+	keys := make([]string, len(p.Config))
+	for i, key := range p.Config {
+		required := ""
+		if key.Required {
+			required = " (required)"
+		}
+		keys[i] = "`" + key.Name + "`" + required + ": " + key.Meaning
+	}
+	return strings.Join(keys, "; ")
 }
 
 func method(p *Provider) string {
@@ -104,7 +125,14 @@ func method(p *Provider) string {
 		}
 		content.WriteString(name)
 	}
-	text := fmt.Sprintf("`%s`: HMAC-%s over `%s`", s.Header, s.Algorithm, content.String())
+	header := "`" + s.Header + "`"
+	if s.Newer != "" {
+		header += " or `" + s.Newer + "`"
+	}
+	if s.Unbranded != nil {
+		header += " or `" + s.Unbranded.Header + "`"
+	}
+	text := fmt.Sprintf("%s: HMAC-%s over `%s`", header, s.Algorithm, content.String())
 	if s.Timestamp != nil {
 		text += ", ±" + strings.TrimSuffix(strings.Replace(s.Timestamp.Tolerance.Round(time.Second).String(), "m0s", " min", 1), "0s")
 	}
@@ -134,7 +162,7 @@ func rule(r Rule) string {
 
 func TestRowsSayWhatTheirFunctionsFind(t *testing.T) {
 	t.Parallel()
-	for _, p := range Presets().Providers() {
+	for _, p := range Presets().Of(hub.SourceWebhook) {
 		for _, r := range []Rule{p.Type, p.DedupeKey, p.OrderingKey, p.OccurredAt.Rule} {
 			for _, place := range r {
 				if (place.Func == nil) != (place.Says == "") {

@@ -1,7 +1,9 @@
 package webhook
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -15,10 +17,11 @@ const MaxKeyBytes = 512
 
 // Extracted is what describes the event that a request carries.
 type Extracted struct {
-	Type        string
-	DedupeKey   string    // "": every request is an event
-	OrderingKey string    // "": none
-	OccurredAt  time.Time // zero: unknown
+	Type         string
+	DedupeKey    string        // "": every request is an event
+	DedupeWindow time.Duration // how long the key counts, unless the source says; 0: as long as events are kept
+	OrderingKey  string        // "": none
+	OccurredAt   time.Time     // zero: unknown
 }
 
 // dedupeHeaders are the headers that, without a preset or an expression, hold
@@ -46,7 +49,7 @@ func (a *Adapter) Extract(src *hub.Source, r *Request, given Extracted) (Extract
 	var err error
 	if e.Type == "" {
 		if e.Type, err = a.text(src.EventType, r); err != nil {
-			return Extracted{}, failed("eventType", err)
+			return Extracted{}, failed("eventType", src.EventType, r, err)
 		}
 		if src.EventType == "" {
 			e.Type = eventType(p, src, r)
@@ -54,15 +57,17 @@ func (a *Adapter) Extract(src *hub.Source, r *Request, given Extracted) (Extract
 	}
 	if e.DedupeKey == "" {
 		if e.DedupeKey, err = a.text(src.DedupeKey, r); err != nil {
-			return Extracted{}, failed("dedupeKey", err)
+			return Extracted{}, failed("dedupeKey", src.DedupeKey, r, err)
 		}
 		if src.DedupeKey == "" {
-			e.DedupeKey = p.DedupeKey.find(p, r)
+			var place Place
+			e.DedupeKey, place = p.DedupeKey.first(p, r)
+			e.DedupeWindow = place.Holds
 		}
 	}
 	if e.OrderingKey == "" {
 		if e.OrderingKey, err = a.text(src.OrderingKey, r); err != nil {
-			return Extracted{}, failed("orderingKey", err)
+			return Extracted{}, failed("orderingKey", src.OrderingKey, r, err)
 		}
 		if src.OrderingKey == "" {
 			e.OrderingKey = p.OrderingKey.find(p, r)
@@ -72,7 +77,7 @@ func (a *Adapter) Extract(src *hub.Source, r *Request, given Extracted) (Extract
 		if src.OccurredAt == "" {
 			e.OccurredAt = p.OccurredAt.find(p, r)
 		} else if e.OccurredAt, err = a.expressions.EvalTime(src.OccurredAt, r.inboundView()); err != nil {
-			return Extracted{}, failed("occurredAt", err)
+			return Extracted{}, failed("occurredAt", src.OccurredAt, r, err)
 		}
 	}
 	verdict := e.check()
@@ -107,8 +112,20 @@ func eventType(p *Provider, src *hub.Source, r *Request) string {
 	return src.Slug
 }
 
-func failed(field string, err error) Verdict {
-	return refuse(hub.RejectedExtraction, fmt.Sprintf("The source's expression %s fails on this request: %v.", field, err))
+// failed refuses a request on which an expression of the source fails. That a body is
+// null to expressions is seldom what its sender meant.
+func failed(field, expression string, r *Request, err error) Verdict {
+	detail := fmt.Sprintf("The source's expression %s fails on this request: %v.", field, err)
+	if strings.Contains(expression, "body") && r.inboundView().Value() == nil {
+		switch text := string(bytes.TrimSpace(r.Body)); text {
+		case "":
+			detail += " The request has no body."
+		case "null":
+		default:
+			detail += " Its body is neither JSON nor a form, so that body is null."
+		}
+	}
+	return refuse(hub.RejectedExtraction, detail)
 }
 
 // check refuses what neither database nor people could work with.
@@ -133,6 +150,9 @@ func (e *Extracted) check() Verdict {
 func CheckType(eventType string) string {
 	if eventType == "" {
 		return "is empty"
+	}
+	if hub.IsHubType(eventType) {
+		return "begins with " + hub.HubTypePrefix + ", as the hub's own events alone do"
 	}
 	return checkText(eventType, match.MaxTypeBytes)
 }

@@ -12,6 +12,34 @@ import (
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
 
+// TestSvixUnderTheNamesOfTheStandard has what Svix sends for customers who want no
+// brand in their headers. An ID that no signature covers must not count beside it.
+func TestSvixUnderTheNamesOfTheStandard(t *testing.T) {
+	t.Parallel()
+	a := newAdapter(t, webhook.Presets())
+	for _, provider := range []string{"svix", "resend"} {
+		s := sampleOf(provider)
+		for _, wrong := range []bool{false, true} {
+			r := s.request(wrong, now, s.body)
+			for _, name := range []string{"id", "timestamp", "signature"} {
+				r.Header.Set("webhook-"+name, r.Header.Get("svix-"+name))
+				r.Header.Del("svix-" + name)
+			}
+			verdict := a.Verify(t.Context(), s.source(), r)
+			if wrong != (verdict.Reason == hub.RejectedSignatureInvalid) || wrong == verdict.Accepted() {
+				t.Errorf("%s, wrong %v: %+v", provider, wrong, verdict)
+			}
+			if got, _ := a.Extract(s.source(), r, webhook.Extracted{}); got.DedupeKey != "msg_1" {
+				t.Errorf("%s: the key is %q", provider, got.DedupeKey)
+			}
+			r.Header.Set("svix-id", "msg_2")
+			if verdict := a.Verify(t.Context(), s.source(), r); verdict.Reason != hub.RejectedSignatureMissing {
+				t.Errorf("%s: an ID that is not signed is taken: %+v", provider, verdict)
+			}
+		}
+	}
+}
+
 // TestOtherShapes covers what vendors send besides what the samples show.
 func TestOtherShapes(t *testing.T) {
 	t.Parallel()
@@ -23,16 +51,21 @@ func TestOtherShapes(t *testing.T) {
 		body     string
 		want     webhook.Extracted
 	}{
-		"a Slack interaction":       {"slack", form, "payload=%7B%22type%22%3A%22block_actions%22%7D", webhook.Extracted{Type: "block_actions"}},
-		"a Slack command":           {"slack", form, "command=%2Fdo&text=x", webhook.Extracted{Type: "/do"}},
-		"a call at Twilio":          {"twilio", form, "CallStatus=ringing&CallSid=CA1", webhook.Extracted{Type: "ringing", OrderingKey: "CA1"}},
-		"a batch of SendGrid":       {"sendgrid", nil, `[{"event":"open","sg_event_id":"a"},{"event":"click","sg_event_id":"b"}]`, webhook.Extracted{Type: "open", DedupeKey: hashOf("a\nb")}},
-		"a batch without an ID":     {"sendgrid", nil, `[{"event":"open","sg_event_id":"a"},{"event":"click"}]`, webhook.Extracted{Type: "open"}},
-		"a batch of nothing":        {"sendgrid", nil, `[]`, webhook.Extracted{Type: "acme"}},
-		"structured CloudEvents":    {"cloudevents", nil, `{"specversion":"1.0","id":"c1","source":"/a","type":"t","time":"2026-03-14T15:09:26Z","partitionkey":"p"}`, webhook.Extracted{Type: "t", DedupeKey: "/a:c1", OrderingKey: "p", OccurredAt: now}},
-		"a CloudEvents batch":       {"cloudevents", nil, `[{"id":"c1","source":"/a","type":"t"}]`, webhook.Extracted{Type: "t", DedupeKey: "/a:c1"}},
-		"a status of WhatsApp":      {"meta", nil, `{"entry":[{"changes":[{"field":"messages","value":{"statuses":[{"id":"w1","status":"read","timestamp":"1773500966"}]}}]}]}`, webhook.Extracted{Type: "messages", DedupeKey: "w1:read", OccurredAt: now}},
-		"a webhook event":           {"discord", nil, `{"version":1,"type":1,"event":{"type":"ENTITLEMENT_CREATE","timestamp":"2026-03-14T15:09:26Z"}}`, webhook.Extracted{Type: "ENTITLEMENT_CREATE", DedupeKey: "*", OccurredAt: now}},
+		"a Slack interaction":    {"slack", form, "payload=%7B%22type%22%3A%22block_actions%22%7D", webhook.Extracted{Type: "block_actions"}},
+		"a Slack command":        {"slack", form, "command=%2Fdo&text=x", webhook.Extracted{Type: "/do"}},
+		"a call at Twilio":       {"twilio", form, "CallStatus=ringing&CallSid=CA1", webhook.Extracted{Type: "ringing", OrderingKey: "CA1"}},
+		"a batch of SendGrid":    {"sendgrid", nil, `[{"event":"open","sg_event_id":"a"},{"event":"click","sg_event_id":"b"}]`, webhook.Extracted{Type: "open", DedupeKey: hashOf("a\nb")}},
+		"a batch without an ID":  {"sendgrid", nil, `[{"event":"open","sg_event_id":"a"},{"event":"click"}]`, webhook.Extracted{Type: "open"}},
+		"a batch of nothing":     {"sendgrid", nil, `[]`, webhook.Extracted{Type: "acme"}},
+		"structured CloudEvents": {"cloudevents", nil, `{"specversion":"1.0","id":"c1","source":"/a","type":"t","time":"2026-03-14T15:09:26Z","partitionkey":"p"}`, webhook.Extracted{Type: "t", DedupeKey: "/a:c1", OrderingKey: "p", OccurredAt: now}},
+		"a CloudEvents batch":    {"cloudevents", nil, `[{"id":"c1","source":"/a","type":"t"}]`, webhook.Extracted{Type: "t", DedupeKey: "/a:c1"}},
+		"a status of WhatsApp":   {"meta", nil, `{"entry":[{"changes":[{"field":"messages","value":{"statuses":[{"id":"w1","status":"read","timestamp":"1773500966"}]}}]}]}`, webhook.Extracted{Type: "messages", DedupeKey: "w1:read", OccurredAt: now}},
+		"a webhook event":        {"discord", nil, `{"version":1,"type":1,"event":{"type":"ENTITLEMENT_CREATE","timestamp":"2026-03-14T15:09:26Z"}}`, webhook.Extracted{Type: "ENTITLEMENT_CREATE", DedupeKey: "*", OccurredAt: now}},
+		// Without a zone, as Discord's documentation shows it and its servers write it.
+		"a time without a zone":     {"discord", nil, `{"version":1,"type":1,"event":{"type":"ENTITLEMENT_CREATE","timestamp":"2026-03-14T15:09:26.000000"}}`, webhook.Extracted{Type: "ENTITLEMENT_CREATE", DedupeKey: "*", OccurredAt: now}},
+		"a GitLab merge request":    {"gitlab", nil, `{"object_attributes":{"updated_at":"2026-03-14 15:09:26 UTC"}}`, webhook.Extracted{Type: "acme", OccurredAt: now}},
+		"a GitLab pipeline":         {"gitlab-signing-token", nil, `{"object_attributes":{"created_at":"2026-03-14 15:09:00 UTC","finished_at":"2026-03-14 15:09:26 UTC"}}`, webhook.Extracted{Type: "acme", OccurredAt: now}},
+		"the time of a call":        {"twilio", form, "CallStatus=completed&CallSid=CA1&Timestamp=Sat%2C+14+Mar+2026+15%3A09%3A26+%2B0000", webhook.Extracted{Type: "completed", OrderingKey: "CA1", OccurredAt: now}},
 		"an edited message":         {"telegram", nil, `{"update_id":8,"edited_message":{"date":1773500966,"chat":{"id":5}}}`, webhook.Extracted{Type: "edited_message", DedupeKey: "8", OrderingKey: "5", OccurredAt: now}},
 		"an update of odd names":    {"telegram", nil, `{"update_id":8,"a.b|@this":{"date":1}}`, webhook.Extracted{Type: "a.b|@this", DedupeKey: "8"}},
 		"opens at Postmark":         {"postmark", nil, `{"RecordType":"Open","MessageID":"m1","ReceivedAt":"2026-03-14T15:09:26.0000000Z"}`, webhook.Extracted{Type: "Open", DedupeKey: "m1:Open:2026-03-14T15:09:26.0000000Z", OrderingKey: "m1", OccurredAt: now}},
@@ -49,7 +82,7 @@ func TestOtherShapes(t *testing.T) {
 		a.Handshake(t.Context(), src, r, true) // looks at the same document first
 		got, verdict := a.Extract(src, r, webhook.Extracted{})
 		if c.want.DedupeKey == "*" && strings.HasPrefix(got.DedupeKey, "sha256:") {
-			got.DedupeKey = "*"
+			got.DedupeKey, got.DedupeWindow = "*", 0
 		}
 		if c.want == (webhook.Extracted{}) { // refused, since the ordering key cannot be stored
 			if verdict.Reason != hub.RejectedExtraction {
@@ -78,15 +111,22 @@ func hashOf(text string) string {
 func TestBodyHashesHoldForADay(t *testing.T) {
 	t.Parallel()
 	a, s := newAdapter(t, webhook.Presets()), sampleOf("zoom")
-	key := func(at time.Time, body string) string {
+	extracted := func(at time.Time, body string) webhook.Extracted {
 		r := s.request(false, at, body)
 		r.ReceivedAt = at
 		e, _ := a.Extract(s.source(), r, webhook.Extracted{})
-		return e.DedupeKey
+		return e
 	}
-	first := key(now, s.body)
-	if first == "" || key(now.Add(time.Minute), s.body) != first || key(now, s.body+" ") == first || key(now.Add(24*time.Hour), s.body) == first {
-		t.Error("the key is not that of the body on that day")
+	first := extracted(now, s.body)
+	if first.DedupeKey == "" || first.DedupeWindow != 24*time.Hour {
+		t.Errorf("the key is %q for %v", first.DedupeKey, first.DedupeWindow)
+	}
+	// A retry after midnight is the same event.
+	if extracted(now.Add(12*time.Hour), s.body) != first || extracted(now, s.body+" ").DedupeKey == first.DedupeKey {
+		t.Error("the key is not that of the body")
+	}
+	if e, _ := a.Extract(sampleOf("stripe").source(), sampleOf("stripe").request(false, now, sampleOf("stripe").body), webhook.Extracted{}); e.DedupeKey == "" || e.DedupeWindow != 0 {
+		t.Errorf("an ID of the vendor's counts for %v", e.DedupeWindow)
 	}
 }
 

@@ -6,11 +6,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
-	"github.com/hookgraph/hookgraph/internal/match"
 	"github.com/hookgraph/hookgraph/internal/signature"
 	"github.com/hookgraph/hookgraph/internal/source/webhook"
 )
@@ -141,23 +139,7 @@ func FuzzExtract(f *testing.F) {
 			if !bytes.Equal(before, body) {
 				t.Fatal("the body was changed")
 			}
-			if !verdict.Accepted() {
-				if verdict.Reason != hub.RejectedExtraction || verdict.Detail == "" {
-					t.Fatalf("%+v", verdict)
-				}
-				continue
-			}
-			if got.Type == "" || len(got.Type) > match.MaxTypeBytes || len(got.DedupeKey) > webhook.MaxKeyBytes || len(got.OrderingKey) > webhook.MaxKeyBytes {
-				t.Fatalf("%+v", got)
-			}
-			for _, text := range []string{got.Type, got.DedupeKey, got.OrderingKey} {
-				if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
-					t.Fatalf("%q cannot be stored", text)
-				}
-			}
-			if _, err := got.OccurredAt.MarshalJSON(); err != nil {
-				t.Fatal(err)
-			}
+			storable(t, got, verdict)
 		}
 	})
 }

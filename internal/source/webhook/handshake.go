@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -42,24 +43,44 @@ func badHandshake(detail string) Answer {
 	return Answer{Refusal: refuse(hub.RejectedCredentialsInvalid, detail)}
 }
 
+// badChallenge refuses a handshake that holds nothing to answer. It must not become
+// an event, and taking it for answered would hide that the vendor's check has failed.
+func badChallenge(title, field string) Answer {
+	return Answer{Refusal: refuse(hub.RejectedBodyInvalid, fmt.Sprintf(
+		"%s asks for its challenge, but %s is no text of 1 to %d bytes that could be sent back. Usually the request was written by hand.", title, field, maxChallengeBytes))}
+}
+
 // usable reports whether a challenge may be sent back.
 func usable(challenge string) bool { return challenge != "" && len(challenge) <= maxChallengeBytes }
 
 // slackURL answers Slack's question with the challenge in it.
 var slackURL = Handshake{Title: "URL verification (POST)", Signed: true, Answer: func(_ context.Context, c *Case) (Answer, bool) {
-	challenge := c.Request.lookupString(c.Provider.FormField, "challenge")
-	if c.Request.lookupString(c.Provider.FormField, "type") != "url_verification" || !usable(challenge) {
+	if c.Request.lookupString(c.Provider.FormField, "type") != "url_verification" {
 		return Answer{}, false
 	}
+	challenge := c.Request.lookupString(c.Provider.FormField, "challenge")
+	if !usable(challenge) {
+		return badChallenge(c.Provider.Title, "challenge"), true
+	}
 	return echo(challenge), true
+}}
+
+// slackCertificate answers the request by which Slack now and then looks at the
+// certificate of a command's URL. It carries no command.
+var slackCertificate = Handshake{Title: "SSL check (POST)", Signed: true, Answer: func(_ context.Context, c *Case) (Answer, bool) {
+	form := c.Request.form()
+	return Answer{Status: http.StatusOK}, form.Get("ssl_check") == "1" && form.Get("command") == ""
 }}
 
 // zoomURL answers with the challenge and its HMAC. It has to be signed: otherwise
 // anybody could have any text signed here, a request's content among them.
 var zoomURL = Handshake{Title: "URL validation (POST)", Signed: true, Answer: func(_ context.Context, c *Case) (Answer, bool) {
-	plain := c.Request.lookupString("", "payload.plainToken")
-	if c.Request.lookupString("", "event") != "endpoint.url_validation" || !usable(plain) || len(c.Source.Secrets) == 0 {
+	if c.Request.lookupString("", "event") != "endpoint.url_validation" || len(c.Source.Secrets) == 0 {
 		return Answer{}, false
+	}
+	plain := c.Request.lookupString("", "payload.plainToken")
+	if !usable(plain) {
+		return badChallenge(c.Provider.Title, "payload.plainToken"), true
 	}
 	mac := hmac.New(sha256.New, []byte(zoomSecret(c).Reveal()))
 	_, _ = mac.Write([]byte(plain))
@@ -85,7 +106,7 @@ var discordPing = Handshake{Title: "PING (POST)", Signed: true, Answer: func(_ c
 	switch document := c.Request.json(""); {
 	case document == nil:
 	case gjson.GetBytes(document, "type").Raw == "0":
-		return Answer{Status: http.StatusNoContent}, true
+		return Answer{Status: http.StatusNoContent, ContentType: jsonContent}, true // Discord wants the type, though nothing is of it
 	case gjson.GetBytes(document, "type").Raw == "1" && !gjson.GetBytes(document, "event").Exists():
 		return jsonAnswer(map[string]int{"type": 1}), true
 	}
@@ -184,8 +205,11 @@ var gridValidation = Handshake{Title: "subscription validation (POST)", Answer: 
 		event = event.Get("0")
 	}
 	code := event.Get("data.validationCode")
-	if event.Get("eventType").Str != "Microsoft.EventGrid.SubscriptionValidationEvent" || code.Type != gjson.String || !usable(code.Str) {
+	if event.Get("eventType").Str != "Microsoft.EventGrid.SubscriptionValidationEvent" {
 		return Answer{}, false
+	}
+	if code.Type != gjson.String || !usable(code.Str) {
+		return badChallenge(c.Provider.Title, "data.validationCode"), true
 	}
 	return jsonAnswer(map[string]string{"validationResponse": code.Str}), true
 }}
@@ -201,6 +225,14 @@ func noEvents(title string) Handshake {
 		events := gjson.GetBytes(document, "events")
 		return Answer{Status: http.StatusOK}, events.IsArray() && !events.Get("0").Exists()
 	}}
+}
+
+// xeroIntent is the handshake by which Xero asks with right and wrong signatures. No
+// answer to it may have a body.
+func xeroIntent() Handshake {
+	h := noEvents("intent to receive (POST)")
+	h.Bare = true
+	return h
 }
 
 // notionToken takes the token that Notion sends once, before anything is signed

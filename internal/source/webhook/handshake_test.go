@@ -64,17 +64,42 @@ func TestSignedHandshakes(t *testing.T) {
 			t.Errorf("%s answers what is not signed", c.provider)
 		}
 	}
-	// An event of Discord's with the number of a ping is none, and a challenge that is
-	// no text or a huge one is not sent back.
+	// A challenge that is missing, no text or a huge one is not sent back, and makes no event.
+	for _, c := range [][2]string{
+		{"slack", `{"type":"url_verification"}`},
+		{"slack", `{"type":"url_verification","challenge":["x"]}`},
+		{"slack", `{"type":"url_verification","challenge":"` + strings.Repeat("x", 5000) + `"}`},
+		{"zoom", `{"event":"endpoint.url_validation"}`},
+		{"zoom", `{"event":"endpoint.url_validation","payload":{"plainToken":7}}`},
+	} {
+		s := sampleOf(c[0])
+		answer, asked, _ := ask(t, a, s.source(), s.request(false, now, c[1]))
+		if !asked || answer.Refusal.Reason != hub.RejectedBodyInvalid || len(answer.Body) > 0 {
+			t.Errorf("%s: %.60s is answered: %v, %+v", c[0], c[1], asked, answer)
+		}
+	}
+	// An event of Discord's with the number of a ping is none.
 	for provider, body := range map[string]string{
 		"discord": `{"version":1,"type":1,"event":{"type":"ENTITLEMENT_CREATE"}}`,
-		"slack":   `{"type":"url_verification","challenge":"` + strings.Repeat("x", 5000) + `"}`,
-		"zoom":    `{"event":"endpoint.url_validation","payload":{"plainToken":7}}`,
 		"xero":    `{"events":{}}`,
 	} {
 		s := sampleOf(provider)
 		if _, asked, verdict := ask(t, a, s.source(), s.request(false, now, body)); asked || !verdict.Accepted() {
 			t.Errorf("%s: %s is a handshake, or refused: %+v", provider, body, verdict)
+		}
+	}
+}
+
+// TestSlacksLookAtTheCertificateIsNoEvent has a command that only says so besides.
+func TestSlacksLookAtTheCertificateIsNoEvent(t *testing.T) {
+	t.Parallel()
+	a := newAdapter(t, webhook.Presets())
+	s := sampleOf("slack")
+	for body, want := range map[string]bool{"ssl_check=1&token=x": true, "ssl_check=1&command=%2Fdo": false, "token=x": false} {
+		r := s.request(false, now, body)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if answer, asked, verdict := ask(t, a, s.source(), r); asked != want || !verdict.Accepted() || want && answer.Status != 200 {
+			t.Errorf("%s: %v, %+v, %+v", body, asked, answer, verdict)
 		}
 	}
 }
@@ -115,6 +140,8 @@ func TestHandshakesThatAreNotSigned(t *testing.T) {
 		"dropbox by POST":          {"dropbox", "POST", "challenge=abc", nil, nil, "", "", 0, ""},
 		"trello":                   {"trello", "HEAD", "", nil, nil, "", "", 200, ""},
 		"trello by GET":            {"trello", "GET", "", nil, nil, "", "", 0, ""},
+		"intercom":                 {"intercom", "HEAD", "", nil, nil, "", "", 200, ""},
+		"intercom by GET":          {"intercom", "GET", "", nil, nil, "", "", 0, ""},
 		"okta":                     {"okta", "GET", "", h("X-Okta-Verification-Challenge", `a"b`), nil, "", `{"verification":"a\"b"}`, 200, "application/json"},
 		"okta, nothing":            {"okta", "GET", "", nil, nil, "", "", 0, ""},
 		"okta, twice":              {"okta", "GET", "", h("X-Okta-Verification-Challenge", "a", "X-Okta-Verification-Challenge", "b"), nil, "", "", 0, ""},
@@ -127,6 +154,7 @@ func TestHandshakesThatAreNotSigned(t *testing.T) {
 		"event grid, CloudEvents":  {"azure-eventgrid", "OPTIONS", "", h("WebHook-Request-Origin", "eventgrid.azure.net"), nil, "", "", 200, ""},
 		"event grid, a foreigner":  {"azure-eventgrid", "OPTIONS", "", h("WebHook-Request-Origin", "evil.example"), nil, "", "", 401, ""},
 		"event grid, another":      {"azure-eventgrid", "POST", "", nil, nil, `[{"id":"1","eventType":"a","data":{"validationCode":"512d"}}]`, "", 0, ""},
+		"event grid without code":  {"azure-eventgrid", "POST", "", nil, nil, `[{"id":"1","eventType":"Microsoft.EventGrid.SubscriptionValidationEvent","data":{"validationCode":5}}]`, "", 422, ""},
 		"notion":                   {"notion", "POST", "", nil, nil, `{"verification_token":"secret_x"}`, "", 200, ""},
 		"notion, an event":         {"notion", "POST", "", nil, nil, `{"verification_token":"secret_x","type":"page.created"}`, "", 0, ""},
 		"a handshake of another":   {"github", "GET", "challenge=abc&hub.mode=subscribe", nil, nil, "", "", 0, ""},
@@ -144,6 +172,10 @@ func TestHandshakesThatAreNotSigned(t *testing.T) {
 		switch {
 		case asked != (c.status != 0):
 			t.Errorf("%s: asked %v", name, asked)
+		case c.status == 422:
+			if answer.Refusal.Reason != hub.RejectedBodyInvalid || answer.Refusal.Detail == "" {
+				t.Errorf("%s is answered: %+v", name, answer)
+			}
 		case c.status == 401:
 			if answer.Refusal.Reason != hub.RejectedCredentialsInvalid || answer.Refusal.Detail == "" {
 				t.Errorf("%s is answered: %+v", name, answer)

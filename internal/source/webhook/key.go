@@ -107,10 +107,10 @@ func each(list string, paths ...string) Place {
 	}}
 }
 
-// bodyHash is the key of vendors that have none: the same bytes on the same day are
-// the same event.
-var bodyHash = Place{Says: "hash of the body, for a day", Func: func(_ *Provider, r *Request) string {
-	return hashed(r.Body, []byte(r.ReceivedAt.UTC().Format(time.DateOnly)))
+// bodyHash is the key of vendors that have none: the same bytes within a day are the
+// same event.
+var bodyHash = Place{Says: "hash of the body, for a day", Holds: 24 * time.Hour, Func: func(_ *Provider, r *Request) string {
+	return hashed(r.Body)
 }}
 
 // dotted joins what is at two paths by a dot; the first has to be there.

@@ -13,7 +13,7 @@ import (
 // verify some of them has to be pinned, unless the table is made Fetching.
 func Presets() *Table { return presets }
 
-var presets = NewTable(slices.Concat(standardPresets, developmentPresets, paymentPresets, messagingPresets, businessPresets, platformPresets)...)
+var presets = NewTable(slices.Concat(standardPresets, developmentPresets, paymentPresets, messagingPresets, businessPresets, platformPresets, fetchedPresets)...)
 
 // bodyHMAC is the scheme of most vendors: a keyed hash of the body in a header.
 func bodyHMAC(header, prefix string, algorithm signature.Algorithm, encoding signature.Encoding) *Scheme {
@@ -38,6 +38,17 @@ func standardScheme(id, timestamp, list string) *Scheme {
 		Timestamp: &Timestamp{Header: timestamp, Form: signature.UnixSeconds, Tolerance: signature.StandardTolerance},
 	}
 }
+
+// svixScheme is Standard Webhooks as Svix sends it: under its own names, or for
+// customers who want that under the standard's. Its libraries take both.
+func svixScheme() *Scheme {
+	s := standardScheme("svix-id", "svix-timestamp", "svix-signature")
+	s.Unbranded = standardScheme(signature.HeaderID, signature.HeaderTimestamp, signature.HeaderSignature)
+	return s
+}
+
+// svixID is the ID that svixScheme has found signed.
+var svixID = Rule{{Header: "svix-id"}, {Header: signature.HeaderID}}
 
 func header(name string) Rule { return Rule{{Header: name}} }
 func path(paths ...string) (r Rule) {

@@ -12,7 +12,7 @@ var developmentPresets = []Provider{
 		Name:       "github",
 		Title:      "GitHub",
 		DocsURL:    "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
-		SecretHint: "the text entered as Secret in the webhook's settings",
+		SecretHint: "the text entered as Secret in the webhook's settings (Settings of the repository, organization or app, Webhooks)",
 		Scheme:     bodyHMAC("X-Hub-Signature-256", "sha256=", signature.SHA256, signature.Hex),
 		FormField:  "payload",
 		// issues and the body's action opened make issues.opened; push has no action.
@@ -25,19 +25,19 @@ var developmentPresets = []Provider{
 		Name:        "gitlab",
 		Title:       "GitLab, by secret token",
 		DocsURL:     "https://docs.gitlab.com/user/project/integrations/webhooks/",
-		SecretHint:  "the text entered as Secret token in the webhook's settings",
+		SecretHint:  "the text entered as Secret token in the webhook's settings (Settings, Webhooks)",
 		Verify:      token("X-Gitlab-Token"),
 		Method:      "`X-Gitlab-Token` equals the secret",
 		Type:        header("X-Gitlab-Event"),
 		DedupeKey:   Rule{{Header: "Idempotency-Key"}, {Header: "X-Gitlab-Event-UUID"}},
-		OccurredAt:  at(path("object_attributes.updated_at"), signature.RFC3339),
+		OccurredAt:  gitlabTime,
 		OrderingKey: path("project.path_with_namespace"),
 	},
 	{
 		Name:        "bitbucket",
 		Title:       "Bitbucket",
 		DocsURL:     "https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/",
-		SecretHint:  "the text entered as Secret in the webhook's settings",
+		SecretHint:  "the text entered as Secret in the webhook's settings (Repository settings, Webhooks)",
 		Scheme:      bodyHMAC("X-Hub-Signature", "sha256=", signature.SHA256, signature.Hex),
 		Type:        header("X-Event-Key"),
 		DedupeKey:   header("X-Request-UUID"),
@@ -47,7 +47,7 @@ var developmentPresets = []Provider{
 		Name:       "linear",
 		Title:      "Linear",
 		DocsURL:    "https://linear.app/developers/webhooks#securing-webhooks",
-		SecretHint: "lin_wh_ and more, shown as Signing secret of the webhook",
+		SecretHint: "lin_wh_ and more, shown as Signing secret of the webhook (Settings, API)",
 		Scheme: &Scheme{
 			Header: "Linear-Signature", Format: signature.Plain("", signature.Hex), Algorithm: signature.SHA256, Key: textKey,
 			Content:   []Part{SignedBody},
@@ -75,7 +75,7 @@ var developmentPresets = []Provider{
 		Name:       "trello",
 		Title:      "Trello",
 		DocsURL:    "https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/",
-		SecretHint: "the secret of the application that made the webhook",
+		SecretHint: "the secret of the application whose API key made the webhook (the API key page of the Power-Up at trello.com/power-ups/admin)",
 		Scheme: &Scheme{
 			Header: "X-Trello-Webhook", Format: signature.Plain("", signature.Base64), Algorithm: signature.SHA1, Key: textKey,
 			Content: []Part{SignedBody, SignedURL},
@@ -90,7 +90,7 @@ var developmentPresets = []Provider{
 		Name:        "workos",
 		Title:       "WorkOS",
 		DocsURL:     "https://workos.com/docs/events/data-syncing/webhooks",
-		SecretHint:  "the Signing secret of the webhook endpoint",
+		SecretHint:  "the Signing secret of the webhook endpoint (Dashboard, Webhooks)",
 		Scheme:      timedHMAC("WorkOS-Signature", signature.Pairs(",", "t", "v1", signature.Hex), ".", signature.UnixMillis, 3*time.Minute),
 		Type:        path("event"),
 		DedupeKey:   path("id"),
@@ -101,7 +101,7 @@ var developmentPresets = []Provider{
 		Name:       "okta",
 		Title:      "Okta",
 		DocsURL:    "https://developer.okta.com/docs/concepts/event-hooks/",
-		SecretHint: "none; what the hook sends is authHeader and authSecret. Secrets count beside authSecret while it changes",
+		SecretHint: "none; what the hook sends is authHeader and authSecret (Workflow, Event Hooks). Secrets count beside authSecret while it changes",
 		Config: []ConfigKey{
 			{Name: "authHeader", Meaning: "the Authentication field of the event hook: the name of a header; without it, Authorization", Check: checkHeaderName},
 			{Name: "authSecret", Meaning: "the Authentication secret of the event hook", Verifies: true},
@@ -114,6 +114,10 @@ var developmentPresets = []Provider{
 		Handshakes: []Handshake{oktaChallenge},
 	},
 }
+
+// gitlabTime is where GitLab's events have a time. Those of merge requests and
+// pipelines do not write it as the documentation says.
+var gitlabTime = at(path("object_attributes.updated_at", "object_attributes.finished_at", "object_attributes.created_at"), signature.RFC3339, signature.SpacedUTC)
 
 func githubType(p *Provider, r *Request) string {
 	return withAction(p, r, r.Header.Get("X-GitHub-Event"))

@@ -14,7 +14,7 @@ var platformPresets = []Provider{
 		Name:       "aws-sns",
 		Title:      "Amazon SNS",
 		DocsURL:    "https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html",
-		SecretHint: "none; the topic is topicArn",
+		SecretHint: "none; the topic is topicArn (SNS console, Topics)",
 		Config:     []ConfigKey{{Name: "topicArn", Meaning: "the ARN of the one topic that may send", Required: true, Verifies: true}, certSetting},
 		Verify:     verifySNS, SecretsOptional: true, Fetches: pinCertificate,
 		Method:     "`Signature` in the body: RSA over its members, by the certificate of `SigningCertURL` at amazonaws.com, ±1 h",

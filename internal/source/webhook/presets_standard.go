@@ -4,7 +4,7 @@ import (
 	"github.com/hookgraph/hookgraph/internal/signature"
 )
 
-const standardHint = "whsec_ and 32 to 88 characters of base64, as the sender shows it for this URL"
+const standardHint = "whsec_ and base64, as the sender shows it for this URL"
 
 // standardPresets are the vendors of Standard Webhooks and what came before it.
 var standardPresets = []Provider{
@@ -34,20 +34,20 @@ var standardPresets = []Provider{
 		Name:       "svix",
 		Title:      "Svix",
 		DocsURL:    "https://docs.svix.com/receiving/verifying-payloads/how-manual",
-		SecretHint: standardHint,
-		Scheme:     standardScheme("svix-id", "svix-timestamp", "svix-signature"),
+		SecretHint: standardHint + " (the endpoint's Signing Secret)",
+		Scheme:     svixScheme(),
 		Type:       path("type", "eventType"),
-		DedupeKey:  header("svix-id"),
+		DedupeKey:  svixID,
 		OccurredAt: at(path("timestamp"), signature.RFC3339, signature.UnixMillis),
 	},
 	{
 		Name:        "resend",
 		Title:       "Resend",
 		DocsURL:     "https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests",
-		SecretHint:  standardHint,
-		Scheme:      standardScheme("svix-id", "svix-timestamp", "svix-signature"),
+		SecretHint:  standardHint + " (Webhooks, the webhook, Signing Secret)",
+		Scheme:      svixScheme(),
 		Type:        path("type"),
-		DedupeKey:   header("svix-id"),
+		DedupeKey:   svixID,
 		OccurredAt:  at(path("created_at"), signature.RFC3339),
 		OrderingKey: path("data.email_id"),
 	},
@@ -55,7 +55,7 @@ var standardPresets = []Provider{
 		Name:        "openai",
 		Title:       "OpenAI",
 		DocsURL:     "https://platform.openai.com/docs/guides/webhooks",
-		SecretHint:  standardHint,
+		SecretHint:  standardHint + " (Settings, Webhooks)",
 		Scheme:      standardScheme(signature.HeaderID, signature.HeaderTimestamp, signature.HeaderSignature),
 		Type:        path("type"),
 		DedupeKey:   header(signature.HeaderID),
@@ -66,11 +66,11 @@ var standardPresets = []Provider{
 		Name:        "gitlab-signing-token",
 		Title:       "GitLab, by signing token",
 		DocsURL:     "https://docs.gitlab.com/user/project/integrations/webhooks/",
-		SecretHint:  standardHint,
+		SecretHint:  standardHint + " (Settings, Webhooks, Signing token)",
 		Scheme:      standardScheme(signature.HeaderID, signature.HeaderTimestamp, signature.HeaderSignature),
 		Type:        header("X-Gitlab-Event"),
 		DedupeKey:   header(signature.HeaderID),
-		OccurredAt:  at(path("object_attributes.updated_at"), signature.RFC3339),
+		OccurredAt:  gitlabTime,
 		OrderingKey: path("project.path_with_namespace"),
 	},
 }

@@ -15,8 +15,10 @@ import (
 // Provider is one row of the table: all that the hub knows about how a vendor
 // sends webhooks.
 type Provider struct {
-	Name    string // what a source is configured with
-	Title   string // what people call it
+	Name  string // what a source is configured with
+	Title string // what people call it
+	// Kind is that of the sources that can use it; "" is WEBHOOK.
+	Kind    hub.SourceKind
 	DocsURL string // the vendor's own page about its signatures
 	// SecretHint says what the vendor's secret looks like and where it is found.
 	SecretHint string
@@ -120,7 +122,13 @@ func (p *Provider) keyed(src *hub.Source) bool {
 
 // Scheme declares a signature by a keyed hash.
 type Scheme struct {
-	Header    string // that holds the signatures
+	Header string // that holds the signatures
+	// Newer is its name in a newer form of the vendor's, which counts where it comes;
+	// "" where there is none.
+	Newer string
+	// Unbranded is the same under other names of all its headers, for requests that
+	// have none of these; nil where there is none.
+	Unbranded *Scheme
 	Format    signature.Format
 	Algorithm signature.Algorithm
 	// Key turns a secret as the vendor shows it into the bytes of the key.
@@ -185,6 +193,9 @@ type Place struct {
 	Path   string
 	Func   func(*Provider, *Request) string
 	Says   string // what Func finds, for the documentation
+	// Holds is how long a dedupe key from here tells events apart, where the vendor may
+	// mean something new by the same later; 0: for good.
+	Holds time.Duration
 }
 
 // TimeRule finds a time in a request, written in one of the forms.
@@ -195,6 +206,12 @@ type TimeRule struct {
 
 // find returns what the rule finds, or "".
 func (rule Rule) find(p *Provider, r *Request) string {
+	found, _ := rule.first(p, r)
+	return found
+}
+
+// first returns what the rule finds, or "", and the place where that is.
+func (rule Rule) first(p *Provider, r *Request) (string, Place) {
 	for _, place := range rule {
 		var found string
 		switch {
@@ -208,10 +225,10 @@ func (rule Rule) find(p *Provider, r *Request) string {
 			found = r.lookup(p.FormField, place.Path)
 		}
 		if found != "" {
-			return found
+			return found, place
 		}
 	}
-	return ""
+	return "", Place{}
 }
 
 // find returns the time the rule finds, or the zero time: one that the vendor
@@ -236,6 +253,9 @@ type Handshake struct {
 	Title string
 	// Signed handshakes are answered only after the request has been verified.
 	Signed bool
+	// Bare handshakes are refused without a body too, as their vendor demands of
+	// whatever they are answered with.
+	Bare bool
 	// Answer returns the answer, or false where the request is something else.
 	Answer func(context.Context, *Case) (Answer, bool)
 }
@@ -281,12 +301,31 @@ func (t *Table) Lookup(name string) (*Provider, bool) {
 	return p, found
 }
 
-// Providers lists all rows by name.
-func (t *Table) Providers() []*Provider {
-	return slices.SortedFunc(maps.Values(t.rows), func(a, b *Provider) int { return cmp.Compare(a.Name, b.Name) })
+// Of lists the rows for a kind of source by name.
+func (t *Table) Of(kind hub.SourceKind) []*Provider {
+	rows := slices.SortedFunc(maps.Values(t.rows), func(a, b *Provider) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.DeleteFunc(rows, func(p *Provider) bool { return p.kind() != kind })
 }
 
-// names lists the names of all rows, in order.
-func (t *Table) names() []string {
-	return slices.Sorted(maps.Keys(t.rows))
+// kind is the kind of source that a row is for.
+func (p *Provider) kind() hub.SourceKind { return cmp.Or(p.Kind, hub.SourceWebhook) }
+
+// names lists the names of the rows for a kind of source, in order.
+func (t *Table) names(kind hub.SourceKind) []string {
+	var names []string
+	for _, p := range t.Of(kind) {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Keyed reports whether what a source polls can have the dedupe keys that a webhook
+// source's own rules give to what it is sent. Rules that look at headers alone find
+// nothing in what is polled, unless its preset brings the headers with it.
+func (t *Table) Keyed(src, of *hub.Source) bool {
+	if src.DedupeKey != "" || of.DedupeKey != "" || src.Provider != "" {
+		return true
+	}
+	p, found := t.Lookup(of.Provider)
+	return found && slices.ContainsFunc(p.DedupeKey, func(place Place) bool { return place.Header == "" })
 }

@@ -158,12 +158,16 @@ func signRSA(wrong bool, text string) string {
 func jwt(wrong bool, header, claims map[string]any) string {
 	part := func(v any) string { return base64.RawURLEncoding.EncodeToString(must(json.Marshal(v))) }
 	text := part(header) + "." + part(claims)
+	return text + "." + base64.RawURLEncoding.EncodeToString(signES256(wrong, text))
+}
+
+func signES256(wrong bool, text string) []byte {
 	digest := sha256.Sum256([]byte(text))
 	r, s := must2(ecdsa.Sign(rand.Reader, keysOf(wrong).ec, digest[:]))
 	raw := make([]byte, 64)
 	r.FillBytes(raw[:32])
 	s.FillBytes(raw[32:])
-	return text + "." + base64.RawURLEncoding.EncodeToString(raw)
+	return raw
 }
 
 func plaidClaims(at time.Time, body string) map[string]any {
@@ -215,7 +219,7 @@ func static(header string) func(*sample, bool, time.Time, string) (http.Header, 
 // set writes a member of a JSON object, and leaves what is none as it is.
 func set(body string, path []string, value any) string {
 	var document map[string]any
-	if json.Unmarshal([]byte(body), &document) != nil {
+	if json.Unmarshal([]byte(body), &document) != nil || document == nil {
 		return body
 	}
 	at := document

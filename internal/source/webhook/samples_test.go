@@ -77,6 +77,9 @@ func samples() []*sample {
 		{provider: "shopify", sign: func(s *sample, wrong bool, _ time.Time, body string) (http.Header, string) {
 			return h("X-Shopify-Hmac-Sha256", b64SHA256(s.key(wrong), body), "X-Shopify-Topic", "orders/create", "X-Shopify-Event-Id", "e1", "X-Shopify-Triggered-At", "2026-03-14T15:09:26Z"), body
 		}, header: "X-Shopify-Hmac-Sha256", body: `{"admin_graphql_api_id":"gid://1"}`, want: x("orders/create", "e1", "gid://1", now)},
+		{provider: "shopify", sign: func(s *sample, wrong bool, _ time.Time, body string) (http.Header, string) {
+			return h("Shopify-Hmac-Sha256", b64SHA256(s.key(wrong), body), "Shopify-Topic", "Product", "Shopify-Webhook-Id", "w1", "Shopify-Event-Id", "e1", "Shopify-Resource-Id", "gid://1", "Shopify-Triggered-At", "2026-03-14T15:09:26Z"), body
+		}, header: "Shopify-Hmac-Sha256", want: x("Product", "w1", "gid://1", now)},
 		{provider: "paypal", secrets: []string{}, config: map[string]any{"webhookId": "WH-1", "signingCertPem": ours().pem}, sign: signPayPal, header: "PAYPAL-TRANSMISSION-SIG", others: []string{"PAYPAL-TRANSMISSION-ID", "PAYPAL-TRANSMISSION-TIME", "PAYPAL-CERT-URL", "PAYPAL-AUTH-ALGO"}, body: `{"id":"WH-E1","event_type":"PAYMENT.SALE.COMPLETED","create_time":"2026-03-14T15:09:26Z","resource":{"id":"r1"}}`, want: x("PAYMENT.SALE.COMPLETED", "WH-E1", "r1", now)},
 		{provider: "square", sign: func(s *sample, wrong bool, _ time.Time, body string) (http.Header, string) {
 			return h("x-square-hmacsha256-signature", b64SHA256(s.key(wrong), publicURL+s.path()+body)), body

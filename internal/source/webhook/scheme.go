@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,13 +14,21 @@ import (
 // and the time second, so that the operator can tell a clock that is wrong from
 // a secret that is.
 func (s *Scheme) verify(p *Provider, src *hub.Source, r *Request) Verdict {
-	header, verdict := signatureHeader(r, s.Header)
+	// The ID of an event is then read where the signature covers it, and nowhere else.
+	if s.Unbranded != nil && !s.named(r) && s.Unbranded.named(r) {
+		return s.Unbranded.verify(p, src, r)
+	}
+	name := s.Header
+	if s.Newer != "" && len(r.Header.Values(s.Newer)) > 0 {
+		name = s.Newer
+	}
+	header, verdict := signatureHeader(r, name)
 	if !verdict.Accepted() {
 		return verdict
 	}
 	parsed, err := s.Format.Parse(header)
 	if err != nil {
-		return malformed(s.Header, header, err)
+		return malformed(name, header, err)
 	}
 	var id string
 	if s.IDHeader != "" {
@@ -34,7 +43,12 @@ func (s *Scheme) verify(p *Provider, src *hub.Source, r *Request) Verdict {
 		}
 	}
 	if !s.Algorithm.Verify(s.keys(src), parsed.Signatures, s.content(r, id, stamp)...) {
-		return mismatch(p.Title, s.Header, s.Algorithm, parsed, src, r)
+		return explained(mismatch(p.Title, p.SecretHint, name, s.Algorithm, parsed, src, r), r, src, s.covers(), func(secrets [][]byte, changed *Request) bool {
+			if secrets == nil {
+				secrets = s.keys(src)
+			}
+			return s.Algorithm.Verify(secrets, parsed.Signatures, s.content(changed, id, stamp)...)
+		})
 	}
 	if s.Timestamp == nil {
 		return Verdict{}
@@ -52,6 +66,15 @@ func (s *Scheme) verify(p *Provider, src *hub.Source, r *Request) Verdict {
 	return checkTime(signed, r.ReceivedAt, s.Timestamp.Tolerance)
 }
 
+// named reports whether a request has one of the headers that the scheme reads.
+func (s *Scheme) named(r *Request) bool {
+	names := []string{s.Header, s.IDHeader}
+	if s.Timestamp != nil {
+		names = append(names, s.Timestamp.Header)
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return name != "" && len(r.Header.Values(name)) > 0 })
+}
+
 // keys turns the source's secrets into keys, in their order. One that cannot be
 // read matches nothing; saving refuses such a secret.
 func (s *Scheme) keys(src *hub.Source) [][]byte {
@@ -62,6 +85,14 @@ func (s *Scheme) keys(src *hub.Source) [][]byte {
 		}
 	}
 	return keys
+}
+
+// covers says what of a request is signed.
+func (s *Scheme) covers() covered {
+	has := func(kind partKind) bool {
+		return slices.ContainsFunc(s.Content, func(p Part) bool { return p.kind == kind })
+	}
+	return covered{body: has(partBody), url: has(partURL)}
 }
 
 func (s *Scheme) content(r *Request, id, stamp string) [][]byte {
@@ -115,8 +146,9 @@ func malformed(name, value string, err error) Verdict {
 }
 
 // mismatch explains a signature that is well-formed and wrong. It names secrets
-// by fingerprint and quotes the start of what came, never what would be right.
-func mismatch(sender, header string, algorithm signature.Algorithm, parsed signature.Parsed, src *hub.Source, r *Request) Verdict {
+// by fingerprint and quotes the start of what came, never what would be right. Hint is
+// what the sender calls the secret, "" where that is not known.
+func mismatch(sender, hint, header string, algorithm signature.Algorithm, parsed signature.Parsed, src *hub.Source, r *Request) Verdict {
 	var b strings.Builder
 	fmt.Fprintf(&b, "The signature in %s is not the HMAC-%s under ", header, algorithm)
 	switch len(src.Secrets) {
@@ -130,6 +162,9 @@ func mismatch(sender, header string, algorithm signature.Algorithm, parsed signa
 	received := parsed.Signatures[0]
 	fmt.Fprintf(&b, "; the body has %d bytes, the signature %d of %d bytes and starts with %x.", len(r.Body), len(received), algorithm.Size(), received[:min(4, len(received))])
 	fmt.Fprintf(&b, " Usually the secret at %s is another one, or something on the way has changed the body.", sender)
+	if hint != "" {
+		fmt.Fprintf(&b, " The secret that belongs here: %s.", strings.TrimSuffix(hint, "."))
+	}
 	return refuse(hub.RejectedSignatureInvalid, b.String())
 }
 

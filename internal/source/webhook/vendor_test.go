@@ -104,17 +104,26 @@ func TestVersionOneOfSNS(t *testing.T) {
 	}
 }
 
+// foreignCertificates are addresses that are none of the vendor's, however they look.
+var foreignCertificates = map[string][]string{
+	"aws-sns": {
+		"", "x", "https://evil.example/a.pem", "http://sns.us-east-1.amazonaws.com/a.pem", "https://sns.us-east-1.amazonaws.com.evil.example/a.pem",
+		"https://sns.us-east-1.amazonaws.com@evil.example/a.pem", "https://evil.example#sns.us-east-1.amazonaws.com/a.pem", "https://sns.us-east-1.amazonaws.com:444/a.pem",
+		"https://s3.us-east-1.amazonaws.com/a.pem", "https://sns.us-east-1.amazonaws.com/a.txt", "https://sns.us-east-1.amazonaws.com/?a.pem", "https://evil-sns.us-east-1.amazonaws.com/a.pem",
+		"https://127.0.0.1/a.pem", "https://sns.us-east-1.amazonaws.com/" + strings.Repeat("a", 9000) + ".pem", "https://sns.us-east-1.amazonaws.com\n.evil.example/a.pem",
+	},
+	"paypal": {
+		"https://evil.example/c", "http://api.paypal.com/c", "https://paypal.com.evil.example/c", "https://evilpaypal.com/c", "https://api.paypal.com@evil.example/", "https://api.paypal.com:8443/c",
+		"https://api.paypal.com\\@evil.example/", "//api.paypal.com/c",
+	},
+}
+
 func TestForeignCertificateHosts(t *testing.T) {
 	t.Parallel()
 	v := &vendor{}
 	a := newAdapter(t, webhook.Presets().Fetching(v))
 	sns, paypal := sampleOf("aws-sns"), sampleOf("paypal")
-	for _, address := range []string{
-		"", "x", "https://evil.example/a.pem", "http://sns.us-east-1.amazonaws.com/a.pem", "https://sns.us-east-1.amazonaws.com.evil.example/a.pem",
-		"https://sns.us-east-1.amazonaws.com@evil.example/a.pem", "https://evil.example#sns.us-east-1.amazonaws.com/a.pem", "https://sns.us-east-1.amazonaws.com:444/a.pem",
-		"https://s3.us-east-1.amazonaws.com/a.pem", "https://sns.us-east-1.amazonaws.com/a.txt", "https://sns.us-east-1.amazonaws.com/?a.pem", "https://evil-sns.us-east-1.amazonaws.com/a.pem",
-		"https://127.0.0.1/a.pem", "https://sns.us-east-1.amazonaws.com/" + strings.Repeat("a", 9000) + ".pem", "https://sns.us-east-1.amazonaws.com\n.evil.example/a.pem",
-	} {
+	for _, address := range foreignCertificates["aws-sns"] {
 		body := set(sns.body, []string{"SigningCertURL"}, address)
 		for _, src := range []*hub.Source{sns.source(), unpinned(sns, "signingCertPem")} {
 			if verdict := a.Verify(t.Context(), src, sns.request(false, now, body)); verdict.Accepted() {
@@ -122,10 +131,7 @@ func TestForeignCertificateHosts(t *testing.T) {
 			}
 		}
 	}
-	for _, address := range []string{
-		"https://evil.example/c", "http://api.paypal.com/c", "https://paypal.com.evil.example/c", "https://evilpaypal.com/c", "https://api.paypal.com@evil.example/", "https://api.paypal.com:8443/c",
-		"https://api.paypal.com\\@evil.example/", "//api.paypal.com/c",
-	} {
+	for _, address := range foreignCertificates["paypal"] {
 		for _, src := range []*hub.Source{paypal.source(), unpinned(paypal, "signingCertPem")} {
 			r := paypal.request(false, now, paypal.body)
 			r.Header.Set("PAYPAL-CERT-URL", address)
@@ -186,10 +192,12 @@ func TestSubscriptionsAreConfirmed(t *testing.T) {
 	}
 }
 
-func TestTokensOfOtherAlgorithms(t *testing.T) {
-	t.Parallel()
-	s := sampleOf("plaid")
-	a := newAdapter(t, webhook.Presets())
+// confusedTokens are tokens that say to be signed in another way than Plaid's, or are
+// not those of the sample's body. Other vendors have none.
+func confusedTokens(s *sample) map[string]string {
+	if s.provider != "plaid" {
+		return nil
+	}
 	part := func(v any) string { return base64.RawURLEncoding.EncodeToString(must(json.Marshal(v))) }
 	claims := plaidClaims(now, s.body)
 	confused := func(alg string, key string) string {
@@ -200,7 +208,7 @@ func TestTokensOfOtherAlgorithms(t *testing.T) {
 	}
 	good := jwt(false, map[string]any{"alg": "ES256", "kid": "key-1"}, claims)
 	parts := strings.Split(good, ".")
-	for name, token := range map[string]string{
+	return map[string]string{
 		"none":                part(map[string]any{"alg": "none"}) + "." + part(claims) + ".",
 		"none with bytes":     confused("none", ""),
 		"HS256 of the key":    confused("HS256", string(must(json.Marshal(ours().jwk)))),
@@ -219,7 +227,14 @@ func TestTokensOfOtherAlgorithms(t *testing.T) {
 		"two parts":           parts[0] + "." + parts[1],
 		"padding":             good + "==",
 		"a blank":             good + " ",
-	} {
+	}
+}
+
+func TestTokensOfOtherAlgorithms(t *testing.T) {
+	t.Parallel()
+	s := sampleOf("plaid")
+	a := newAdapter(t, webhook.Presets())
+	for name, token := range confusedTokens(s) {
 		r := s.request(false, now, s.body)
 		r.Header.Set("Plaid-Verification", token)
 		if verdict := a.Verify(t.Context(), s.source(), r); verdict.Accepted() {
@@ -342,31 +357,90 @@ func TestTokensOfMailgunCountOnce(t *testing.T) {
 func TestPublishedVectorsOfVendors(t *testing.T) {
 	t.Parallel()
 	a := newAdapter(t, webhook.Presets())
-	for name, c := range map[string]struct {
+	seen := map[string]bool{}
+	for _, c := range []struct {
 		provider, secret string
+		config           map[string]any
 		request          webhook.Request
 		at               time.Time
 	}{
-		// docs.slack.dev, "Verifying requests from Slack"
-		"Slack": {"slack", "8f742231b10e8888abcd99yyyzzz85a5", webhook.Request{
+		{"slack", "8f742231b10e8888abcd99yyyzzz85a5", nil, webhook.Request{
 			Header: h("X-Slack-Request-Timestamp", "1531420618", "X-Slack-Signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
 			Body:   []byte("token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"),
 		}, time.Unix(1531420618, 0)},
-		// docs.adyen.com, and the tests of its libraries
-		"Adyen": {"adyen", adyenSecret, webhook.Request{
+		{"adyen", adyenSecret, nil, webhook.Request{
 			Header: http.Header{}, Body: []byte(strings.Replace(adyenBody, "SIGNATURE", "coqCmt/IZ4E3CzPvMY8zTjQVL5hYJUiBRg8UU+iCWo0=", 1)),
 		}, now},
-		// www.twilio.com/docs/usage/security
-		"Twilio": {"twilio", "12345", webhook.Request{
+		{"twilio", "12345", nil, webhook.Request{
 			PublicURL: "https://mycompany.com", Target: "/myapp.php?foo=1&bar=2",
 			Header: h("X-Twilio-Signature", "0/KCTR6DLpKmkAf8muzZqo1nDgQ="),
 			Body:   []byte("CallSid=CA1234567890ABCDE&Caller=%2B12349013030&Digits=1234&From=%2B12349013030&To=%2B18005551212"),
 		}, now},
+		{"github", "It's a Secret to Everybody", nil, webhook.Request{
+			Header: h("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"), Body: []byte("Hello, World!"),
+		}, now},
+		{"bitbucket", "It's a Secret to Everybody", nil, webhook.Request{
+			Header: h("X-Hub-Signature", "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"), Body: []byte("Hello World!"),
+		}, now},
+		{"standard-webhooks", testSecret, nil, webhook.Request{
+			Header: h("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp", "1614265330", "webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+			Body:   []byte(`{"test": 2432232314}`),
+		}, time.Unix(1614265330, 0)},
+		{"square", "Ibxx_5AKakO-3qeNVR61Dw", nil, webhook.Request{
+			PublicURL: "https://webhook.site", Target: "/679a4f3a-dcfa-49ee-bac5-9d0edad886b9",
+			Header: h("x-square-hmacsha256-signature", "GF4YkrJgGBDZ9NIYbNXBnMzqb2HoL4RW/S6vkZ9/2N4="),
+			Body:   []byte(`{"merchant_id":"MLEFBHHSJGVHD","type":"webhooks.test_notification","event_id":"ac3ac95b-f97d-458c-a6e6-18981597e05f","created_at":"2022-07-13T20:30:59.037339943Z","data":{"type":"webhooks","id":"bc368e64-01aa-407e-b46e-3231809b1129"}}`),
+		}, now},
+		{"sendgrid", "", map[string]any{"publicKey": "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="}, webhook.Request{
+			Header: h("X-Twilio-Email-Event-Webhook-Timestamp", "1600112502", "X-Twilio-Email-Event-Webhook-Signature", "MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15TluLtEZtM="),
+			Body: []byte(`[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA",` +
+				`"sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]` + "\r\n"),
+		}, time.Unix(1600112502, 0)},
 	} {
-		src := &hub.Source{ID: "src_1", Kind: hub.SourceWebhook, Provider: c.provider, Secrets: []hub.Secret{hub.Secret(c.secret)}}
-		c.request.Method, c.request.ReceivedAt = "POST", c.at
+		src := &hub.Source{ID: "src_1", Kind: hub.SourceWebhook, Provider: c.provider, ProviderConfig: c.config}
+		if c.secret != "" {
+			src.Secrets = []hub.Secret{hub.Secret(c.secret)}
+		}
+		c.request.Method, c.request.ReceivedAt = http.MethodPost, c.at
 		if verdict := a.Verify(t.Context(), src, &c.request); !verdict.Accepted() {
-			t.Errorf("%s: %+v", name, verdict)
+			t.Errorf("%s: %+v", c.provider, verdict)
+		}
+		seen[c.provider] = true
+	}
+	for provider, e := range webhook.EvidenceOf {
+		if seen[provider] != (e.Published != "") {
+			t.Errorf("%s: the table of evidence says %q, and an example is here: %v", provider, e.Published, seen[provider])
+		}
+	}
+}
+
+// TestTwilioMaySignAnotherSpelling covers URLs that Twilio signs otherwise than it
+// calls them.
+func TestTwilioMaySignAnotherSpelling(t *testing.T) {
+	t.Parallel()
+	a := newAdapter(t, webhook.Presets())
+	src := &hub.Source{ID: "src_1", Kind: hub.SourceWebhook, Provider: "twilio", Secrets: []hub.Secret{testSecret}}
+	for _, c := range []struct {
+		public, target, signed string
+		accepted               bool
+	}{
+		{"https://hub.example", "/in/a?x=O'Brien", "https://hub.example/in/a?x=O'Brien", true},
+		{"https://hub.example", "/in/a?x=O'Brien", "https://hub.example/in/a?x=O%27Brien", true},
+		{"https://hub.example", "/in/a?x=O'Brien", "https://hub.example:443/in/a?x=O%27Brien", true},
+		{"https://hub.example:8443", "/in/a?to=a:b/c&x=1+2", "https://hub.example/in/a?to=a%3Ab%2Fc&x=1%202", true},
+		{"https://hub.example", "/in/a?x=1&y&x=%C3%A9", "https://hub.example/in/a?x=1&x=%C3%A9&y=", true},
+		{"http://hub.example", "/in/a?", "http://hub.example:80/in/a?", true},
+		{"https://hub.example", "/in/a?x=1", "https://hub.example/in/a", false},
+		{"https://hub.example", "/in/a?x=1&y=2", "https://hub.example/in/a?y=2&x=1", false},
+		{"https://hub.example", "/in/a?x=%zz", "https://hub.example/in/a?x=%25zz", false},
+		{"https://hub.example", "/in/a%2Fb", "https://hub.example/in/a/b", false},
+	} {
+		r := &webhook.Request{
+			Method: http.MethodPost, PublicURL: c.public, Target: c.target, Body: []byte("a=1"), ReceivedAt: now,
+			Header: h("X-Twilio-Signature", b64SHA1(testSecret, c.signed+"a1")),
+		}
+		if verdict := a.Verify(t.Context(), src, r); verdict.Accepted() != c.accepted {
+			t.Errorf("%s%s, signed as %s: %+v", c.public, c.target, c.signed, verdict)
 		}
 	}
 }

@@ -36,18 +36,36 @@ func secretKeys(c *Case) [][]byte {
 }
 
 // checkAny checks a signature against several spellings of the content, of which
-// one has to be right.
-func checkAny(c *Case, header string, algorithm signature.Algorithm, parsed signature.Parsed, contents ...[]byte) Verdict {
-	keys, matched := secretKeys(c), false
-	for _, content := range contents {
-		if algorithm.Verify(keys, parsed.Signatures, content) {
-			matched = true
+// one has to be right. Covers says of what in a request they are made, besides what is
+// known already.
+func checkAny(
+	c *Case, header string, algorithm signature.Algorithm, parsed signature.Parsed, covers covered, spellings func(*Request) [][]byte,
+) Verdict {
+	right := func(keys [][]byte, r *Request) bool {
+		matched := false
+		for _, content := range spellings(r) {
+			if algorithm.Verify(keys, parsed.Signatures, content) {
+				matched = true
+			}
 		}
+		return matched
 	}
-	if matched {
+	keys := secretKeys(c)
+	if right(keys, c.Request) {
 		return Verdict{}
 	}
-	return mismatch(c.Provider.Title, header, algorithm, parsed, c.Source, c.Request)
+	return explained(mismatch(c.Provider.Title, c.Provider.SecretHint, header, algorithm, parsed, c.Source, c.Request), c.Request, c.Source, covers,
+		func(secrets [][]byte, r *Request) bool {
+			if secrets == nil {
+				secrets = keys
+			}
+			return right(secrets, r)
+		})
+}
+
+// fixed are spellings of what is known already.
+func fixed(contents ...[]byte) func(*Request) [][]byte {
+	return func(*Request) [][]byte { return contents }
 }
 
 // plainHeader reads a header that is one signature and nothing else.
@@ -77,7 +95,8 @@ func verifyTwilioForm(_ context.Context, c *Case) Verdict {
 	if err != nil {
 		return refuse(hub.RejectedSignatureInvalid, "The body is no form, and Twilio signs the form's fields. For JSON there is the provider twilio-json.")
 	}
-	return checkAny(c, twilioHeader, signature.SHA1, parsed, spellings(c.Request, twilioFields(form))...)
+	fields := twilioFields(form)
+	return checkAny(c, twilioHeader, signature.SHA1, parsed, covered{url: true}, func(r *Request) [][]byte { return spellings(r, fields) })
 }
 
 // twilioFields writes a form as Twilio signs it: each name with each of its
@@ -111,7 +130,8 @@ func verifyTwilioJSON(_ context.Context, c *Case) Verdict {
 		return refuse(hub.RejectedSignatureMissing, fmt.Sprintf(
 			"The URL has %d parameters bodySHA256; Twilio puts the hash of the body into one. Forms come without: for them there is the provider twilio.", len(hashes)))
 	}
-	if verdict := checkAny(c, twilioHeader, signature.SHA1, parsed, spellings(c.Request, nil)...); !verdict.Accepted() {
+	urls := func(r *Request) [][]byte { return spellings(r, nil) }
+	if verdict := checkAny(c, twilioHeader, signature.SHA1, parsed, covered{url: true}, urls); !verdict.Accepted() {
 		return verdict
 	}
 	given, err := signature.Hex.Decode(hashes[0])
@@ -122,28 +142,88 @@ func verifyTwilioJSON(_ context.Context, c *Case) Verdict {
 	return Verdict{}
 }
 
-// spellings are the ways in which a URL may have been written where it was signed:
-// as it is, without its port, and with the port that its scheme implies.
+// spellings are the ways in which Twilio may have written a URL where it signed it:
+// as it is, without its port or with the one that its scheme implies, and each of
+// these with a query that is escaped further than it was sent. Its libraries try the
+// same.
 func spellings(r *Request, rest []byte) [][]byte {
-	full := r.publicURL()
-	contents := [][]byte{concat([]byte(full), rest)}
+	urls := []string{r.publicURL()}
+	if other, ok := otherPort(urls[0]); ok {
+		urls = append(urls, other)
+	}
+	var contents [][]byte
+	for _, full := range urls {
+		contents = append(contents, concat([]byte(full), rest))
+		path, query, _ := strings.Cut(full, "?")
+		for _, escaped := range []string{quoteEscapes.Replace(query), escapedQuery(query)} {
+			if escaped != query {
+				contents = append(contents, concat([]byte(path+"?"+escaped), rest))
+			}
+		}
+	}
+	return contents
+}
+
+// otherPort writes a URL without its port, or with the usual one where it has none.
+func otherPort(full string) (string, bool) {
 	scheme, after, found := strings.Cut(full, "://")
 	if !found {
-		return contents
+		return "", false
 	}
 	host, target := after, ""
 	if i := strings.IndexAny(after, "/?"); i >= 0 {
 		host, target = after[:i], after[i:]
 	}
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		return scheme + "://" + host[:i] + target, true
+	}
 	port := ":443"
 	if scheme == "http" {
 		port = ":80"
 	}
-	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
-		return append(contents, concat([]byte(scheme+"://"+host[:i]+target), rest))
-	}
-	return append(contents, concat([]byte(scheme+"://"+host+port+target), rest))
+	return scheme + "://" + host + port + target, true
 }
+
+// quoteEscapes are the characters of a query that one program sends as they are and
+// another one escapes.
+var quoteEscapes = strings.NewReplacer(`'`, "%27", `"`, "%22", "<", "%3C", ">", "%3E", " ", "%20")
+
+// escapedQuery writes a query with everything escaped that can be, the values of a
+// repeated name together; "" and what is no query stay as they are.
+func escapedQuery(query string) string {
+	if query == "" || strings.Count(query, "&") >= maxParameters {
+		return query
+	}
+	var names []string
+	values := map[string][]string{}
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair == "" {
+			continue
+		}
+		text, value, _ := strings.Cut(pair, "=")
+		name, errName := url.QueryUnescape(text)
+		value, errValue := url.QueryUnescape(value)
+		if errName != nil || errValue != nil {
+			return query
+		}
+		if _, found := values[name]; !found {
+			names = append(names, name)
+		}
+		values[name] = append(values[name], value)
+	}
+	var pairs []string
+	for _, name := range names {
+		for _, value := range values[name] {
+			pairs = append(pairs, escapeComponent(name)+"="+escapeComponent(value))
+		}
+	}
+	return strings.Join(pairs, "&")
+}
+
+// escapeComponent escapes as JavaScript does, which leaves more characters than Go.
+func escapeComponent(text string) string { return componentMarks.Replace(url.QueryEscape(text)) }
+
+var componentMarks = strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
 
 // verifyHubSpot checks version 3: method, URL, body and time.
 func verifyHubSpot(_ context.Context, c *Case) Verdict {
@@ -156,12 +236,15 @@ func verifyHubSpot(_ context.Context, c *Case) Verdict {
 	if !verdict.Accepted() {
 		return verdict
 	}
-	full := c.Request.publicURL()
-	contents := [][]byte{concat([]byte(c.Request.Method+full), c.Request.Body, []byte(stamp))}
-	if decoded := hubspotURL.Replace(full); decoded != full {
-		contents = append(contents, concat([]byte(c.Request.Method+decoded), c.Request.Body, []byte(stamp)))
+	spellings := func(r *Request) [][]byte {
+		full := r.publicURL()
+		contents := [][]byte{concat([]byte(r.Method+full), r.Body, []byte(stamp))}
+		if decoded := hubspotURL.Replace(full); decoded != full {
+			contents = append(contents, concat([]byte(r.Method+decoded), r.Body, []byte(stamp)))
+		}
+		return contents
 	}
-	if verdict := checkAny(c, header, signature.SHA256, parsed, contents...); !verdict.Accepted() {
+	if verdict := checkAny(c, header, signature.SHA256, parsed, covered{body: true, url: true}, spellings); !verdict.Accepted() {
 		return verdict
 	}
 	return checkStamp(c.Request, stamp, signature.UnixMillis, hubspotTolerance)
@@ -198,7 +281,7 @@ func verifyMailgun(_ context.Context, c *Case) Verdict {
 	if err != nil {
 		return malformed(where, text, err)
 	}
-	if verdict := checkAny(c, where, signature.SHA256, parsed, []byte(stamp+token)); !verdict.Accepted() {
+	if verdict := checkAny(c, where, signature.SHA256, parsed, covered{}, fixed([]byte(stamp+token))); !verdict.Accepted() {
 		return verdict
 	}
 	if verdict := checkStamp(c.Request, stamp, signature.UnixSeconds, mailgunTolerance); !verdict.Accepted() {
@@ -252,7 +335,7 @@ func verifyAdyenItem(c *Case, n int, item gjson.Result) Verdict {
 	if err != nil {
 		return malformed(where, text.Str, err)
 	}
-	return checkAny(c, where, signature.SHA256, parsed, adyenContents(item)...)
+	return checkAny(c, where, signature.SHA256, parsed, covered{}, fixed(adyenContents(item)...))
 }
 
 var adyenFields = [...]string{"pspReference", "originalReference", "merchantAccountCode", "merchantReference", "amount.value", "amount.currency", "eventCode", "success"}
@@ -295,5 +378,5 @@ func verifyDocuSign(_ context.Context, c *Case) Verdict {
 		_, verdict := signatureHeader(c.Request, prefix+"1")
 		return verdict
 	}
-	return checkAny(c, last, signature.SHA256, all, c.Request.Body)
+	return checkAny(c, last, signature.SHA256, all, covered{body: true}, func(r *Request) [][]byte { return [][]byte{r.Body} })
 }

@@ -1,0 +1,93 @@
+package fetch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/receive"
+)
+
+// Fetcher gets the events of one kind of source.
+type Fetcher interface {
+	// Fetch works on a source until ctx ends, and then returns soon. Where it returns
+	// before, for trouble that its source has, it is called again after a wait that grows
+	// from a second to a minute while that happens again and again; its error, a sentence for
+	// people without secrets, is shown on the source.
+	Fetch(ctx context.Context, feed *Feed) error
+}
+
+// Feed is one source in the hands of its fetcher. It is for one goroutine.
+type Feed struct {
+	// Source is the source as it was configured when its fetcher was called. When that
+	// changes, the fetcher's ctx ends and it is called anew.
+	Source *hub.Source
+	// Asked gets something when somebody wants the source to be fetched from now.
+	Asked <-chan struct{}
+
+	runner *runner
+	state  hub.Fetch
+}
+
+// errGone ends a fetcher whose source stands behind another one that is no more.
+var errGone = errors.New("the webhook source whose gaps this one fills does not exist any more; give another one, or none")
+
+// State is how far the source has come.
+func (f *Feed) State() hub.Fetch { return f.state }
+
+// Receive hands items to the door and returns once they are durable: as events of the
+// source, or of the one behind which it stands. It waits where the store is busy. An
+// item of which no event can be made is recorded as a rejection, and is no error.
+func (f *Feed) Receive(ctx context.Context, items []receive.Item) (receive.Fetched, error) {
+	of := f.Source
+	if p := f.Source.Poll; p != nil && p.Reconciles != "" {
+		if of = f.runner.store.Configuration().Sources[p.Reconciles]; of == nil {
+			return receive.Fetched{}, errGone
+		}
+	}
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		got, err := f.runner.door.Fetched(ctx, f.Source, of, items)
+		if err == nil {
+			if of != f.Source {
+				f.recovered(got.Receipts)
+			}
+			return got, nil
+		}
+		if hub.CodeOf(err) != hub.CodeUnavailable || !sleep(ctx, wait) {
+			return got, err
+		}
+	}
+}
+
+// recovered remembers the newest events that were recovered, until they are told.
+func (f *Feed) recovered(receipts []hub.Receipt) {
+	for _, receipt := range receipts {
+		if receipt.EventID != "" && !receipt.Duplicate {
+			f.state.Recovered = append(f.state.Recovered, receipt.EventID)
+		}
+	}
+	if over := len(f.state.Recovered) - hub.MaxRecoveredIDs; over > 0 {
+		f.state.Recovered = f.state.Recovered[over:]
+	}
+}
+
+// Tell has the next Save tell what was recovered since that was told last, by whichever
+// process: the end of one run of many steps.
+func (f *Feed) Tell() { f.state.Tell = true }
+
+// Save stores how far the source has come.
+// Next is zero where it is followed all the time. An error of hub.CodeConflict says that
+// another node has it now: its fetcher then ends.
+func (f *Feed) Save(ctx context.Context, progress json.RawMessage, last, next time.Time, problem string) error {
+	f.state.Progress, f.state.LastAt, f.state.NextAt, f.state.Error = progress, last, next, problem
+	if err := f.runner.store.SaveFetch(ctx, &f.state, f.runner.token, f.runner.clock.Now().Add(lease)); err != nil {
+		return fmt.Errorf("save how far the source has come: %w", err)
+	}
+	if f.state.Tell {
+		f.state.Tell, f.state.Recovered = false, nil
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+-- Credentials, maximum age, verification and what becomes of the backlog of endpoints; attempts of no delivery.
+-- +goose Up
+ALTER TABLE endpoints ADD COLUMN auth blob NULL;
+ALTER TABLE endpoints ADD COLUMN max_age integer NULL;
+ALTER TABLE endpoints ADD COLUMN verified_at integer NULL;
+ALTER TABLE endpoints ADD COLUMN backlog_choice text NULL;
+ALTER TABLE endpoints ADD COLUMN backlog_before integer NULL;
+ALTER TABLE attempts ADD COLUMN endpoint_id text NULL;
+ALTER TABLE attempts ADD COLUMN request_body blob NULL;
+
+-- +goose Down
+ALTER TABLE attempts DROP COLUMN request_body;
+ALTER TABLE attempts DROP COLUMN endpoint_id;
+ALTER TABLE endpoints DROP COLUMN backlog_before;
+ALTER TABLE endpoints DROP COLUMN backlog_choice;
+ALTER TABLE endpoints DROP COLUMN verified_at;
+ALTER TABLE endpoints DROP COLUMN max_age;
+ALTER TABLE endpoints DROP COLUMN auth;

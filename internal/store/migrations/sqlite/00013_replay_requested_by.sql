@@ -1,0 +1,6 @@
+-- Who asked for a replay.
+-- +goose Up
+ALTER TABLE replays ADD COLUMN requested_by text NOT NULL DEFAULT '';
+
+-- +goose Down
+ALTER TABLE replays DROP COLUMN requested_by;
