@@ -21,11 +21,7 @@ func TestStrictDeliveriesArriveInOrder(t *testing.T) {
 	onBoth(t, func(t *testing.T, o config.Server) {
 		const accounts, each = 3, 12
 		c := start(t, o)
-		owner := listen(t, func(w http.ResponseWriter, _ *http.Request, n int) {
-			if n%4 == 1 {
-				w.WriteHeader(http.StatusServiceUnavailable)
-			}
-		})
+		owner := listen(t, refusing(3))
 		c.source("s")
 		endpoint, _ := c.endpoint(owner.URL, `retryPolicy: {schedule: ["PT0S", "PT0.03S", "PT0.03S", "PT0.03S", "PT0.03S"]}`)
 		subscription := c.subscribe(endpoint, `ordering: STRICT, orderingKey: "body.account"`)

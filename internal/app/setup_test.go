@@ -272,6 +272,17 @@ func listen(t *testing.T, behave func(w http.ResponseWriter, r *http.Request, n 
 	return rc
 }
 
+// refusing answers 503 to every nth request that is the first attempt of a delivery. Later
+// attempts are taken, so that none fails as often as its schedule is long.
+func refusing(nth int) func(http.ResponseWriter, *http.Request, int) {
+	var came sync.Map
+	return func(w http.ResponseWriter, r *http.Request, n int) {
+		if _, again := came.LoadOrStore(r.Header.Get("Webhook-Id"), true); !again && n%nth == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}
+}
+
 // got returns what has arrived so far.
 func (rc *receiver) got() []arrival {
 	rc.mu.Lock()

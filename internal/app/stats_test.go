@@ -198,11 +198,7 @@ func TestDeliveryUpdatesGoOnBehindTheirCursor(t *testing.T) {
 	onBoth(t, func(t *testing.T, o config.Server) {
 		c := start(t, o)
 		c.source("s")
-		owner := listen(t, func(w http.ResponseWriter, _ *http.Request, n int) {
-			if n%3 == 0 {
-				w.WriteHeader(http.StatusServiceUnavailable)
-			}
-		})
+		owner := listen(t, refusing(3))
 		endpoint, _ := c.endpoint(owner.URL, `, retryPolicy: {schedule: ["PT0S", "PT0S", "PT0S", "PT0S", "PT0S", "PT0S", "PT0S", "PT0S"]}`)
 		c.subscribe(endpoint, "")
 
