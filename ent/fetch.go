@@ -26,6 +26,10 @@ type Fetch struct {
 	NextAt column.Time `json:"next_at,omitempty"`
 	// Error holds the value of the "error" field.
 	Error string `json:"error,omitempty"`
+	// 0: it did not fail the last time
+	FailingSince column.Time `json:"failing_since,omitempty"`
+	// in a row
+	Failures int `json:"failures,omitempty"`
 	// FetchedCount holds the value of the "fetched_count" field.
 	FetchedCount int `json:"fetched_count,omitempty"`
 	// RecoveredCount holds the value of the "recovered_count" field.
@@ -48,7 +52,7 @@ func (*Fetch) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case fetch.FieldProgress:
 			values[i] = new([]byte)
-		case fetch.FieldLastAt, fetch.FieldNextAt, fetch.FieldFetchedCount, fetch.FieldRecoveredCount, fetch.FieldToldCount, fetch.FieldAskedAt, fetch.FieldLeaseUntil:
+		case fetch.FieldLastAt, fetch.FieldNextAt, fetch.FieldFailingSince, fetch.FieldFailures, fetch.FieldFetchedCount, fetch.FieldRecoveredCount, fetch.FieldToldCount, fetch.FieldAskedAt, fetch.FieldLeaseUntil:
 			values[i] = new(sql.NullInt64)
 		case fetch.FieldID, fetch.FieldError, fetch.FieldLeaseToken:
 			values[i] = new(sql.NullString)
@@ -96,6 +100,18 @@ func (_m *Fetch) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field error", values[i])
 			} else if value.Valid {
 				_m.Error = value.String
+			}
+		case fetch.FieldFailingSince:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field failing_since", values[i])
+			} else if value.Valid {
+				_m.FailingSince = column.Time(value.Int64)
+			}
+		case fetch.FieldFailures:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field failures", values[i])
+			} else if value.Valid {
+				_m.Failures = int(value.Int64)
 			}
 		case fetch.FieldFetchedCount:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
@@ -180,6 +196,12 @@ func (_m *Fetch) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("error=")
 	builder.WriteString(_m.Error)
+	builder.WriteString(", ")
+	builder.WriteString("failing_since=")
+	builder.WriteString(fmt.Sprintf("%v", _m.FailingSince))
+	builder.WriteString(", ")
+	builder.WriteString("failures=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Failures))
 	builder.WriteString(", ")
 	builder.WriteString("fetched_count=")
 	builder.WriteString(fmt.Sprintf("%v", _m.FetchedCount))

@@ -44,6 +44,18 @@ func (_c *FetchCreate) SetError(v string) *FetchCreate {
 	return _c
 }
 
+// SetFailingSince sets the "failing_since" field.
+func (_c *FetchCreate) SetFailingSince(v column.Time) *FetchCreate {
+	_c.mutation.SetFailingSince(v)
+	return _c
+}
+
+// SetFailures sets the "failures" field.
+func (_c *FetchCreate) SetFailures(v int) *FetchCreate {
+	_c.mutation.SetFailures(v)
+	return _c
+}
+
 // SetFetchedCount sets the "fetched_count" field.
 func (_c *FetchCreate) SetFetchedCount(v int) *FetchCreate {
 	_c.mutation.SetFetchedCount(v)
@@ -132,6 +144,12 @@ func (_c *FetchCreate) check() error {
 	if _, ok := _c.mutation.Error(); !ok {
 		return &ValidationError{Name: "error", err: errors.New(`ent: missing required field "Fetch.error"`)}
 	}
+	if _, ok := _c.mutation.FailingSince(); !ok {
+		return &ValidationError{Name: "failing_since", err: errors.New(`ent: missing required field "Fetch.failing_since"`)}
+	}
+	if _, ok := _c.mutation.Failures(); !ok {
+		return &ValidationError{Name: "failures", err: errors.New(`ent: missing required field "Fetch.failures"`)}
+	}
 	if _, ok := _c.mutation.FetchedCount(); !ok {
 		return &ValidationError{Name: "fetched_count", err: errors.New(`ent: missing required field "Fetch.fetched_count"`)}
 	}
@@ -200,6 +218,14 @@ func (_c *FetchCreate) createSpec() (*Fetch, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.Error(); ok {
 		_spec.SetField(fetch.FieldError, field.TypeString, value)
 		_node.Error = value
+	}
+	if value, ok := _c.mutation.FailingSince(); ok {
+		_spec.SetField(fetch.FieldFailingSince, field.TypeInt64, value)
+		_node.FailingSince = value
+	}
+	if value, ok := _c.mutation.Failures(); ok {
+		_spec.SetField(fetch.FieldFailures, field.TypeInt, value)
+		_node.Failures = value
 	}
 	if value, ok := _c.mutation.FetchedCount(); ok {
 		_spec.SetField(fetch.FieldFetchedCount, field.TypeInt, value)

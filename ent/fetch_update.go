@@ -90,6 +90,48 @@ func (_u *FetchUpdate) SetNillableError(v *string) *FetchUpdate {
 	return _u
 }
 
+// SetFailingSince sets the "failing_since" field.
+func (_u *FetchUpdate) SetFailingSince(v column.Time) *FetchUpdate {
+	_u.mutation.ResetFailingSince()
+	_u.mutation.SetFailingSince(v)
+	return _u
+}
+
+// SetNillableFailingSince sets the "failing_since" field if the given value is not nil.
+func (_u *FetchUpdate) SetNillableFailingSince(v *column.Time) *FetchUpdate {
+	if v != nil {
+		_u.SetFailingSince(*v)
+	}
+	return _u
+}
+
+// AddFailingSince adds value to the "failing_since" field.
+func (_u *FetchUpdate) AddFailingSince(v column.Time) *FetchUpdate {
+	_u.mutation.AddFailingSince(v)
+	return _u
+}
+
+// SetFailures sets the "failures" field.
+func (_u *FetchUpdate) SetFailures(v int) *FetchUpdate {
+	_u.mutation.ResetFailures()
+	_u.mutation.SetFailures(v)
+	return _u
+}
+
+// SetNillableFailures sets the "failures" field if the given value is not nil.
+func (_u *FetchUpdate) SetNillableFailures(v *int) *FetchUpdate {
+	if v != nil {
+		_u.SetFailures(*v)
+	}
+	return _u
+}
+
+// AddFailures adds value to the "failures" field.
+func (_u *FetchUpdate) AddFailures(v int) *FetchUpdate {
+	_u.mutation.AddFailures(v)
+	return _u
+}
+
 // SetFetchedCount sets the "fetched_count" field.
 func (_u *FetchUpdate) SetFetchedCount(v int) *FetchUpdate {
 	_u.mutation.ResetFetchedCount()
@@ -268,6 +310,18 @@ func (_u *FetchUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.Error(); ok {
 		_spec.SetField(fetch.FieldError, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.FailingSince(); ok {
+		_spec.SetField(fetch.FieldFailingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedFailingSince(); ok {
+		_spec.AddField(fetch.FieldFailingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Failures(); ok {
+		_spec.SetField(fetch.FieldFailures, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedFailures(); ok {
+		_spec.AddField(fetch.FieldFailures, field.TypeInt, value)
+	}
 	if value, ok := _u.mutation.FetchedCount(); ok {
 		_spec.SetField(fetch.FieldFetchedCount, field.TypeInt, value)
 	}
@@ -380,6 +434,48 @@ func (_u *FetchUpdateOne) SetNillableError(v *string) *FetchUpdateOne {
 	if v != nil {
 		_u.SetError(*v)
 	}
+	return _u
+}
+
+// SetFailingSince sets the "failing_since" field.
+func (_u *FetchUpdateOne) SetFailingSince(v column.Time) *FetchUpdateOne {
+	_u.mutation.ResetFailingSince()
+	_u.mutation.SetFailingSince(v)
+	return _u
+}
+
+// SetNillableFailingSince sets the "failing_since" field if the given value is not nil.
+func (_u *FetchUpdateOne) SetNillableFailingSince(v *column.Time) *FetchUpdateOne {
+	if v != nil {
+		_u.SetFailingSince(*v)
+	}
+	return _u
+}
+
+// AddFailingSince adds value to the "failing_since" field.
+func (_u *FetchUpdateOne) AddFailingSince(v column.Time) *FetchUpdateOne {
+	_u.mutation.AddFailingSince(v)
+	return _u
+}
+
+// SetFailures sets the "failures" field.
+func (_u *FetchUpdateOne) SetFailures(v int) *FetchUpdateOne {
+	_u.mutation.ResetFailures()
+	_u.mutation.SetFailures(v)
+	return _u
+}
+
+// SetNillableFailures sets the "failures" field if the given value is not nil.
+func (_u *FetchUpdateOne) SetNillableFailures(v *int) *FetchUpdateOne {
+	if v != nil {
+		_u.SetFailures(*v)
+	}
+	return _u
+}
+
+// AddFailures adds value to the "failures" field.
+func (_u *FetchUpdateOne) AddFailures(v int) *FetchUpdateOne {
+	_u.mutation.AddFailures(v)
 	return _u
 }
 
@@ -590,6 +686,18 @@ func (_u *FetchUpdateOne) sqlSave(ctx context.Context) (_node *Fetch, err error)
 	}
 	if value, ok := _u.mutation.Error(); ok {
 		_spec.SetField(fetch.FieldError, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.FailingSince(); ok {
+		_spec.SetField(fetch.FieldFailingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedFailingSince(); ok {
+		_spec.AddField(fetch.FieldFailingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.Failures(); ok {
+		_spec.SetField(fetch.FieldFailures, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedFailures(); ok {
+		_spec.AddField(fetch.FieldFailures, field.TypeInt, value)
 	}
 	if value, ok := _u.mutation.FetchedCount(); ok {
 		_spec.SetField(fetch.FieldFetchedCount, field.TypeInt, value)

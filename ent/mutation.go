@@ -11249,6 +11249,10 @@ type FetchMutation struct {
 	next_at            *column.Time
 	addnext_at         *column.Time
 	error              *string
+	failing_since      *column.Time
+	addfailing_since   *column.Time
+	failures           *int
+	addfailures        *int
 	fetched_count      *int
 	addfetched_count   *int
 	recovered_count    *int
@@ -11552,6 +11556,118 @@ func (m *FetchMutation) OldError(ctx context.Context) (v string, err error) {
 // ResetError resets all changes to the "error" field.
 func (m *FetchMutation) ResetError() {
 	m.error = nil
+}
+
+// SetFailingSince sets the "failing_since" field.
+func (m *FetchMutation) SetFailingSince(c column.Time) {
+	m.failing_since = &c
+	m.addfailing_since = nil
+}
+
+// FailingSince returns the value of the "failing_since" field in the mutation.
+func (m *FetchMutation) FailingSince() (r column.Time, exists bool) {
+	v := m.failing_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFailingSince returns the old "failing_since" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldFailingSince(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFailingSince is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFailingSince requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFailingSince: %w", err)
+	}
+	return oldValue.FailingSince, nil
+}
+
+// AddFailingSince adds c to the "failing_since" field.
+func (m *FetchMutation) AddFailingSince(c column.Time) {
+	if m.addfailing_since != nil {
+		*m.addfailing_since += c
+	} else {
+		m.addfailing_since = &c
+	}
+}
+
+// AddedFailingSince returns the value that was added to the "failing_since" field in this mutation.
+func (m *FetchMutation) AddedFailingSince() (r column.Time, exists bool) {
+	v := m.addfailing_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFailingSince resets all changes to the "failing_since" field.
+func (m *FetchMutation) ResetFailingSince() {
+	m.failing_since = nil
+	m.addfailing_since = nil
+}
+
+// SetFailures sets the "failures" field.
+func (m *FetchMutation) SetFailures(i int) {
+	m.failures = &i
+	m.addfailures = nil
+}
+
+// Failures returns the value of the "failures" field in the mutation.
+func (m *FetchMutation) Failures() (r int, exists bool) {
+	v := m.failures
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFailures returns the old "failures" field's value of the Fetch entity.
+// If the Fetch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *FetchMutation) OldFailures(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFailures is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFailures requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFailures: %w", err)
+	}
+	return oldValue.Failures, nil
+}
+
+// AddFailures adds i to the "failures" field.
+func (m *FetchMutation) AddFailures(i int) {
+	if m.addfailures != nil {
+		*m.addfailures += i
+	} else {
+		m.addfailures = &i
+	}
+}
+
+// AddedFailures returns the value that was added to the "failures" field in this mutation.
+func (m *FetchMutation) AddedFailures() (r int, exists bool) {
+	v := m.addfailures
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFailures resets all changes to the "failures" field.
+func (m *FetchMutation) ResetFailures() {
+	m.failures = nil
+	m.addfailures = nil
 }
 
 // SetFetchedCount sets the "fetched_count" field.
@@ -11904,7 +12020,7 @@ func (m *FetchMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *FetchMutation) Fields() []string {
-	fields := make([]string, 0, 10)
+	fields := make([]string, 0, 12)
 	if m.progress != nil {
 		fields = append(fields, fetch.FieldProgress)
 	}
@@ -11916,6 +12032,12 @@ func (m *FetchMutation) Fields() []string {
 	}
 	if m.error != nil {
 		fields = append(fields, fetch.FieldError)
+	}
+	if m.failing_since != nil {
+		fields = append(fields, fetch.FieldFailingSince)
+	}
+	if m.failures != nil {
+		fields = append(fields, fetch.FieldFailures)
 	}
 	if m.fetched_count != nil {
 		fields = append(fields, fetch.FieldFetchedCount)
@@ -11951,6 +12073,10 @@ func (m *FetchMutation) Field(name string) (ent.Value, bool) {
 		return m.NextAt()
 	case fetch.FieldError:
 		return m.Error()
+	case fetch.FieldFailingSince:
+		return m.FailingSince()
+	case fetch.FieldFailures:
+		return m.Failures()
 	case fetch.FieldFetchedCount:
 		return m.FetchedCount()
 	case fetch.FieldRecoveredCount:
@@ -11980,6 +12106,10 @@ func (m *FetchMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldNextAt(ctx)
 	case fetch.FieldError:
 		return m.OldError(ctx)
+	case fetch.FieldFailingSince:
+		return m.OldFailingSince(ctx)
+	case fetch.FieldFailures:
+		return m.OldFailures(ctx)
 	case fetch.FieldFetchedCount:
 		return m.OldFetchedCount(ctx)
 	case fetch.FieldRecoveredCount:
@@ -12028,6 +12158,20 @@ func (m *FetchMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetError(v)
+		return nil
+	case fetch.FieldFailingSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFailingSince(v)
+		return nil
+	case fetch.FieldFailures:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFailures(v)
 		return nil
 	case fetch.FieldFetchedCount:
 		v, ok := value.(int)
@@ -12085,6 +12229,12 @@ func (m *FetchMutation) AddedFields() []string {
 	if m.addnext_at != nil {
 		fields = append(fields, fetch.FieldNextAt)
 	}
+	if m.addfailing_since != nil {
+		fields = append(fields, fetch.FieldFailingSince)
+	}
+	if m.addfailures != nil {
+		fields = append(fields, fetch.FieldFailures)
+	}
 	if m.addfetched_count != nil {
 		fields = append(fields, fetch.FieldFetchedCount)
 	}
@@ -12112,6 +12262,10 @@ func (m *FetchMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedLastAt()
 	case fetch.FieldNextAt:
 		return m.AddedNextAt()
+	case fetch.FieldFailingSince:
+		return m.AddedFailingSince()
+	case fetch.FieldFailures:
+		return m.AddedFailures()
 	case fetch.FieldFetchedCount:
 		return m.AddedFetchedCount()
 	case fetch.FieldRecoveredCount:
@@ -12144,6 +12298,20 @@ func (m *FetchMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddNextAt(v)
+		return nil
+	case fetch.FieldFailingSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFailingSince(v)
+		return nil
+	case fetch.FieldFailures:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFailures(v)
 		return nil
 	case fetch.FieldFetchedCount:
 		v, ok := value.(int)
@@ -12218,6 +12386,12 @@ func (m *FetchMutation) ResetField(name string) error {
 		return nil
 	case fetch.FieldError:
 		m.ResetError()
+		return nil
+	case fetch.FieldFailingSince:
+		m.ResetFailingSince()
+		return nil
+	case fetch.FieldFailures:
+		m.ResetFailures()
 		return nil
 	case fetch.FieldFetchedCount:
 		m.ResetFetchedCount()
@@ -24591,6 +24765,8 @@ type WatchMutation struct {
 	addsilent_since    *column.Time
 	rejecting_since    *column.Time
 	addrejecting_since *column.Time
+	failing_since      *column.Time
+	addfailing_since   *column.Time
 	uncatalogued       *int
 	adduncatalogued    *int
 	clearedFields      map[string]struct{}
@@ -24983,6 +25159,62 @@ func (m *WatchMutation) ResetRejectingSince() {
 	m.addrejecting_since = nil
 }
 
+// SetFailingSince sets the "failing_since" field.
+func (m *WatchMutation) SetFailingSince(c column.Time) {
+	m.failing_since = &c
+	m.addfailing_since = nil
+}
+
+// FailingSince returns the value of the "failing_since" field in the mutation.
+func (m *WatchMutation) FailingSince() (r column.Time, exists bool) {
+	v := m.failing_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFailingSince returns the old "failing_since" field's value of the Watch entity.
+// If the Watch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WatchMutation) OldFailingSince(ctx context.Context) (v column.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFailingSince is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFailingSince requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFailingSince: %w", err)
+	}
+	return oldValue.FailingSince, nil
+}
+
+// AddFailingSince adds c to the "failing_since" field.
+func (m *WatchMutation) AddFailingSince(c column.Time) {
+	if m.addfailing_since != nil {
+		*m.addfailing_since += c
+	} else {
+		m.addfailing_since = &c
+	}
+}
+
+// AddedFailingSince returns the value that was added to the "failing_since" field in this mutation.
+func (m *WatchMutation) AddedFailingSince() (r column.Time, exists bool) {
+	v := m.addfailing_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFailingSince resets all changes to the "failing_since" field.
+func (m *WatchMutation) ResetFailingSince() {
+	m.failing_since = nil
+	m.addfailing_since = nil
+}
+
 // SetUncatalogued sets the "uncatalogued" field.
 func (m *WatchMutation) SetUncatalogued(i int) {
 	m.uncatalogued = &i
@@ -25073,7 +25305,7 @@ func (m *WatchMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *WatchMutation) Fields() []string {
-	fields := make([]string, 0, 6)
+	fields := make([]string, 0, 7)
 	if m.since != nil {
 		fields = append(fields, watch.FieldSince)
 	}
@@ -25088,6 +25320,9 @@ func (m *WatchMutation) Fields() []string {
 	}
 	if m.rejecting_since != nil {
 		fields = append(fields, watch.FieldRejectingSince)
+	}
+	if m.failing_since != nil {
+		fields = append(fields, watch.FieldFailingSince)
 	}
 	if m.uncatalogued != nil {
 		fields = append(fields, watch.FieldUncatalogued)
@@ -25110,6 +25345,8 @@ func (m *WatchMutation) Field(name string) (ent.Value, bool) {
 		return m.SilentSince()
 	case watch.FieldRejectingSince:
 		return m.RejectingSince()
+	case watch.FieldFailingSince:
+		return m.FailingSince()
 	case watch.FieldUncatalogued:
 		return m.Uncatalogued()
 	}
@@ -25131,6 +25368,8 @@ func (m *WatchMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldSilentSince(ctx)
 	case watch.FieldRejectingSince:
 		return m.OldRejectingSince(ctx)
+	case watch.FieldFailingSince:
+		return m.OldFailingSince(ctx)
 	case watch.FieldUncatalogued:
 		return m.OldUncatalogued(ctx)
 	}
@@ -25177,6 +25416,13 @@ func (m *WatchMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetRejectingSince(v)
 		return nil
+	case watch.FieldFailingSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFailingSince(v)
+		return nil
 	case watch.FieldUncatalogued:
 		v, ok := value.(int)
 		if !ok {
@@ -25207,6 +25453,9 @@ func (m *WatchMutation) AddedFields() []string {
 	if m.addrejecting_since != nil {
 		fields = append(fields, watch.FieldRejectingSince)
 	}
+	if m.addfailing_since != nil {
+		fields = append(fields, watch.FieldFailingSince)
+	}
 	if m.adduncatalogued != nil {
 		fields = append(fields, watch.FieldUncatalogued)
 	}
@@ -25228,6 +25477,8 @@ func (m *WatchMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedSilentSince()
 	case watch.FieldRejectingSince:
 		return m.AddedRejectingSince()
+	case watch.FieldFailingSince:
+		return m.AddedFailingSince()
 	case watch.FieldUncatalogued:
 		return m.AddedUncatalogued()
 	}
@@ -25273,6 +25524,13 @@ func (m *WatchMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddRejectingSince(v)
+		return nil
+	case watch.FieldFailingSince:
+		v, ok := value.(column.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFailingSince(v)
 		return nil
 	case watch.FieldUncatalogued:
 		v, ok := value.(int)
@@ -25322,6 +25580,9 @@ func (m *WatchMutation) ResetField(name string) error {
 		return nil
 	case watch.FieldRejectingSince:
 		m.ResetRejectingSince()
+		return nil
+	case watch.FieldFailingSince:
+		m.ResetFailingSince()
 		return nil
 	case watch.FieldUncatalogued:
 		m.ResetUncatalogued()

@@ -29,6 +29,8 @@ type Watch struct {
 	SilentSince column.Time `json:"silent_since,omitempty"`
 	// 0: it does not refuse most of its requests
 	RejectingSince column.Time `json:"rejecting_since,omitempty"`
+	// the failure that has been told; 0: none
+	FailingSince column.Time `json:"failing_since,omitempty"`
 	// events whose types are beyond the bound of types
 	Uncatalogued int `json:"uncatalogued,omitempty"`
 	selectValues sql.SelectValues
@@ -39,7 +41,7 @@ func (*Watch) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case watch.FieldSince, watch.FieldUsualPause, watch.FieldMeasuredAt, watch.FieldSilentSince, watch.FieldRejectingSince, watch.FieldUncatalogued:
+		case watch.FieldSince, watch.FieldUsualPause, watch.FieldMeasuredAt, watch.FieldSilentSince, watch.FieldRejectingSince, watch.FieldFailingSince, watch.FieldUncatalogued:
 			values[i] = new(sql.NullInt64)
 		case watch.FieldID:
 			values[i] = new(sql.NullString)
@@ -93,6 +95,12 @@ func (_m *Watch) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field rejecting_since", values[i])
 			} else if value.Valid {
 				_m.RejectingSince = column.Time(value.Int64)
+			}
+		case watch.FieldFailingSince:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field failing_since", values[i])
+			} else if value.Valid {
+				_m.FailingSince = column.Time(value.Int64)
 			}
 		case watch.FieldUncatalogued:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
@@ -150,6 +158,9 @@ func (_m *Watch) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("rejecting_since=")
 	builder.WriteString(fmt.Sprintf("%v", _m.RejectingSince))
+	builder.WriteString(", ")
+	builder.WriteString("failing_since=")
+	builder.WriteString(fmt.Sprintf("%v", _m.FailingSince))
 	builder.WriteString(", ")
 	builder.WriteString("uncatalogued=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Uncatalogued))

@@ -51,6 +51,12 @@ func (_c *WatchCreate) SetRejectingSince(v column.Time) *WatchCreate {
 	return _c
 }
 
+// SetFailingSince sets the "failing_since" field.
+func (_c *WatchCreate) SetFailingSince(v column.Time) *WatchCreate {
+	_c.mutation.SetFailingSince(v)
+	return _c
+}
+
 // SetUncatalogued sets the "uncatalogued" field.
 func (_c *WatchCreate) SetUncatalogued(v int) *WatchCreate {
 	_c.mutation.SetUncatalogued(v)
@@ -112,6 +118,9 @@ func (_c *WatchCreate) check() error {
 	if _, ok := _c.mutation.RejectingSince(); !ok {
 		return &ValidationError{Name: "rejecting_since", err: errors.New(`ent: missing required field "Watch.rejecting_since"`)}
 	}
+	if _, ok := _c.mutation.FailingSince(); !ok {
+		return &ValidationError{Name: "failing_since", err: errors.New(`ent: missing required field "Watch.failing_since"`)}
+	}
 	if _, ok := _c.mutation.Uncatalogued(); !ok {
 		return &ValidationError{Name: "uncatalogued", err: errors.New(`ent: missing required field "Watch.uncatalogued"`)}
 	}
@@ -169,6 +178,10 @@ func (_c *WatchCreate) createSpec() (*Watch, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.RejectingSince(); ok {
 		_spec.SetField(watch.FieldRejectingSince, field.TypeInt64, value)
 		_node.RejectingSince = value
+	}
+	if value, ok := _c.mutation.FailingSince(); ok {
+		_spec.SetField(watch.FieldFailingSince, field.TypeInt64, value)
+		_node.FailingSince = value
 	}
 	if value, ok := _c.mutation.Uncatalogued(); ok {
 		_spec.SetField(watch.FieldUncatalogued, field.TypeInt, value)

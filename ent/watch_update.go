@@ -134,6 +134,27 @@ func (_u *WatchUpdate) AddRejectingSince(v column.Time) *WatchUpdate {
 	return _u
 }
 
+// SetFailingSince sets the "failing_since" field.
+func (_u *WatchUpdate) SetFailingSince(v column.Time) *WatchUpdate {
+	_u.mutation.ResetFailingSince()
+	_u.mutation.SetFailingSince(v)
+	return _u
+}
+
+// SetNillableFailingSince sets the "failing_since" field if the given value is not nil.
+func (_u *WatchUpdate) SetNillableFailingSince(v *column.Time) *WatchUpdate {
+	if v != nil {
+		_u.SetFailingSince(*v)
+	}
+	return _u
+}
+
+// AddFailingSince adds value to the "failing_since" field.
+func (_u *WatchUpdate) AddFailingSince(v column.Time) *WatchUpdate {
+	_u.mutation.AddFailingSince(v)
+	return _u
+}
+
 // SetUncatalogued sets the "uncatalogued" field.
 func (_u *WatchUpdate) SetUncatalogued(v int) *WatchUpdate {
 	_u.mutation.ResetUncatalogued()
@@ -225,6 +246,12 @@ func (_u *WatchUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.AddedRejectingSince(); ok {
 		_spec.AddField(watch.FieldRejectingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.FailingSince(); ok {
+		_spec.SetField(watch.FieldFailingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedFailingSince(); ok {
+		_spec.AddField(watch.FieldFailingSince, field.TypeInt64, value)
 	}
 	if value, ok := _u.mutation.Uncatalogued(); ok {
 		_spec.SetField(watch.FieldUncatalogued, field.TypeInt, value)
@@ -357,6 +384,27 @@ func (_u *WatchUpdateOne) AddRejectingSince(v column.Time) *WatchUpdateOne {
 	return _u
 }
 
+// SetFailingSince sets the "failing_since" field.
+func (_u *WatchUpdateOne) SetFailingSince(v column.Time) *WatchUpdateOne {
+	_u.mutation.ResetFailingSince()
+	_u.mutation.SetFailingSince(v)
+	return _u
+}
+
+// SetNillableFailingSince sets the "failing_since" field if the given value is not nil.
+func (_u *WatchUpdateOne) SetNillableFailingSince(v *column.Time) *WatchUpdateOne {
+	if v != nil {
+		_u.SetFailingSince(*v)
+	}
+	return _u
+}
+
+// AddFailingSince adds value to the "failing_since" field.
+func (_u *WatchUpdateOne) AddFailingSince(v column.Time) *WatchUpdateOne {
+	_u.mutation.AddFailingSince(v)
+	return _u
+}
+
 // SetUncatalogued sets the "uncatalogued" field.
 func (_u *WatchUpdateOne) SetUncatalogued(v int) *WatchUpdateOne {
 	_u.mutation.ResetUncatalogued()
@@ -478,6 +526,12 @@ func (_u *WatchUpdateOne) sqlSave(ctx context.Context) (_node *Watch, err error)
 	}
 	if value, ok := _u.mutation.AddedRejectingSince(); ok {
 		_spec.AddField(watch.FieldRejectingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.FailingSince(); ok {
+		_spec.SetField(watch.FieldFailingSince, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.AddedFailingSince(); ok {
+		_spec.AddField(watch.FieldFailingSince, field.TypeInt64, value)
 	}
 	if value, ok := _u.mutation.Uncatalogued(); ok {
 		_spec.SetField(watch.FieldUncatalogued, field.TypeInt, value)

@@ -19,6 +19,10 @@ const (
 	FieldNextAt = "next_at"
 	// FieldError holds the string denoting the error field in the database.
 	FieldError = "error"
+	// FieldFailingSince holds the string denoting the failing_since field in the database.
+	FieldFailingSince = "failing_since"
+	// FieldFailures holds the string denoting the failures field in the database.
+	FieldFailures = "failures"
 	// FieldFetchedCount holds the string denoting the fetched_count field in the database.
 	FieldFetchedCount = "fetched_count"
 	// FieldRecoveredCount holds the string denoting the recovered_count field in the database.
@@ -42,6 +46,8 @@ var Columns = []string{
 	FieldLastAt,
 	FieldNextAt,
 	FieldError,
+	FieldFailingSince,
+	FieldFailures,
 	FieldFetchedCount,
 	FieldRecoveredCount,
 	FieldToldCount,
@@ -81,6 +87,16 @@ func ByNextAt(opts ...sql.OrderTermOption) OrderOption {
 // ByError orders the results by the error field.
 func ByError(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldError, opts...).ToFunc()
+}
+
+// ByFailingSince orders the results by the failing_since field.
+func ByFailingSince(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldFailingSince, opts...).ToFunc()
+}
+
+// ByFailures orders the results by the failures field.
+func ByFailures(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldFailures, opts...).ToFunc()
 }
 
 // ByFetchedCount orders the results by the fetched_count field.

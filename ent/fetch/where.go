@@ -85,6 +85,17 @@ func Error(v string) predicate.Fetch {
 	return predicate.Fetch(sql.FieldEQ(FieldError, v))
 }
 
+// FailingSince applies equality check predicate on the "failing_since" field. It's identical to FailingSinceEQ.
+func FailingSince(v column.Time) predicate.Fetch {
+	vc := int64(v)
+	return predicate.Fetch(sql.FieldEQ(FieldFailingSince, vc))
+}
+
+// Failures applies equality check predicate on the "failures" field. It's identical to FailuresEQ.
+func Failures(v int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldEQ(FieldFailures, v))
+}
+
 // FetchedCount applies equality check predicate on the "fetched_count" field. It's identical to FetchedCountEQ.
 func FetchedCount(v int) predicate.Fetch {
 	return predicate.Fetch(sql.FieldEQ(FieldFetchedCount, v))
@@ -328,6 +339,100 @@ func ErrorEqualFold(v string) predicate.Fetch {
 // ErrorContainsFold applies the ContainsFold predicate on the "error" field.
 func ErrorContainsFold(v string) predicate.Fetch {
 	return predicate.Fetch(sql.FieldContainsFold(FieldError, v))
+}
+
+// FailingSinceEQ applies the EQ predicate on the "failing_since" field.
+func FailingSinceEQ(v column.Time) predicate.Fetch {
+	vc := int64(v)
+	return predicate.Fetch(sql.FieldEQ(FieldFailingSince, vc))
+}
+
+// FailingSinceNEQ applies the NEQ predicate on the "failing_since" field.
+func FailingSinceNEQ(v column.Time) predicate.Fetch {
+	vc := int64(v)
+	return predicate.Fetch(sql.FieldNEQ(FieldFailingSince, vc))
+}
+
+// FailingSinceIn applies the In predicate on the "failing_since" field.
+func FailingSinceIn(vs ...column.Time) predicate.Fetch {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Fetch(sql.FieldIn(FieldFailingSince, v...))
+}
+
+// FailingSinceNotIn applies the NotIn predicate on the "failing_since" field.
+func FailingSinceNotIn(vs ...column.Time) predicate.Fetch {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Fetch(sql.FieldNotIn(FieldFailingSince, v...))
+}
+
+// FailingSinceGT applies the GT predicate on the "failing_since" field.
+func FailingSinceGT(v column.Time) predicate.Fetch {
+	vc := int64(v)
+	return predicate.Fetch(sql.FieldGT(FieldFailingSince, vc))
+}
+
+// FailingSinceGTE applies the GTE predicate on the "failing_since" field.
+func FailingSinceGTE(v column.Time) predicate.Fetch {
+	vc := int64(v)
+	return predicate.Fetch(sql.FieldGTE(FieldFailingSince, vc))
+}
+
+// FailingSinceLT applies the LT predicate on the "failing_since" field.
+func FailingSinceLT(v column.Time) predicate.Fetch {
+	vc := int64(v)
+	return predicate.Fetch(sql.FieldLT(FieldFailingSince, vc))
+}
+
+// FailingSinceLTE applies the LTE predicate on the "failing_since" field.
+func FailingSinceLTE(v column.Time) predicate.Fetch {
+	vc := int64(v)
+	return predicate.Fetch(sql.FieldLTE(FieldFailingSince, vc))
+}
+
+// FailuresEQ applies the EQ predicate on the "failures" field.
+func FailuresEQ(v int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldEQ(FieldFailures, v))
+}
+
+// FailuresNEQ applies the NEQ predicate on the "failures" field.
+func FailuresNEQ(v int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldNEQ(FieldFailures, v))
+}
+
+// FailuresIn applies the In predicate on the "failures" field.
+func FailuresIn(vs ...int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldIn(FieldFailures, vs...))
+}
+
+// FailuresNotIn applies the NotIn predicate on the "failures" field.
+func FailuresNotIn(vs ...int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldNotIn(FieldFailures, vs...))
+}
+
+// FailuresGT applies the GT predicate on the "failures" field.
+func FailuresGT(v int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldGT(FieldFailures, v))
+}
+
+// FailuresGTE applies the GTE predicate on the "failures" field.
+func FailuresGTE(v int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldGTE(FieldFailures, v))
+}
+
+// FailuresLT applies the LT predicate on the "failures" field.
+func FailuresLT(v int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldLT(FieldFailures, v))
+}
+
+// FailuresLTE applies the LTE predicate on the "failures" field.
+func FailuresLTE(v int) predicate.Fetch {
+	return predicate.Fetch(sql.FieldLTE(FieldFailures, v))
 }
 
 // FetchedCountEQ applies the EQ predicate on the "fetched_count" field.

@@ -403,6 +403,8 @@ var (
 		{Name: "last_at", Type: field.TypeInt64},
 		{Name: "next_at", Type: field.TypeInt64},
 		{Name: "error", Type: field.TypeString},
+		{Name: "failing_since", Type: field.TypeInt64, Default: "0"},
+		{Name: "failures", Type: field.TypeInt, Default: "0"},
 		{Name: "fetched_count", Type: field.TypeInt},
 		{Name: "recovered_count", Type: field.TypeInt},
 		{Name: "told_count", Type: field.TypeInt, Default: "0"},
@@ -770,6 +772,7 @@ var (
 		{Name: "measured_at", Type: field.TypeInt64},
 		{Name: "silent_since", Type: field.TypeInt64},
 		{Name: "rejecting_since", Type: field.TypeInt64},
+		{Name: "failing_since", Type: field.TypeInt64, Default: "0"},
 		{Name: "uncatalogued", Type: field.TypeInt},
 	}
 	// WatchesTable holds the schema information for the "watches" table.

@@ -22,6 +22,8 @@ func (Fetch) Fields() []ent.Field {
 		field.Int64("last_at").GoType(column.Time(0)),
 		field.Int64("next_at").GoType(column.Time(0)),
 		field.String("error"),
+		field.Int64("failing_since").GoType(column.Time(0)).Annotations(entsql.Default("0")).Comment("0: it did not fail the last time"),
+		field.Int("failures").Annotations(entsql.Default("0")).Comment("in a row"),
 		field.Int("fetched_count"),
 		field.Int("recovered_count"),
 		field.Int("told_count").Annotations(entsql.Default("0")).Comment("of recovered_count, how many have been told"),

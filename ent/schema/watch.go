@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
 	"entgo.io/ent/schema/field"
 
 	"github.com/hookgraph/hookgraph/ent/column"
@@ -23,6 +24,7 @@ func (Watch) Fields() []ent.Field {
 		field.Int64("measured_at").GoType(column.Time(0)).Comment("when its rhythm was worked out"),
 		field.Int64("silent_since").GoType(column.Time(0)).Comment("0: it is not silent"),
 		field.Int64("rejecting_since").GoType(column.Time(0)).Comment("0: it does not refuse most of its requests"),
+		field.Int64("failing_since").GoType(column.Time(0)).Annotations(entsql.Default("0")).Comment("the failure that has been told; 0: none"),
 		field.Int("uncatalogued").Comment("events whose types are beyond the bound of types"),
 	}
 }

@@ -21,6 +21,8 @@ const (
 	FieldSilentSince = "silent_since"
 	// FieldRejectingSince holds the string denoting the rejecting_since field in the database.
 	FieldRejectingSince = "rejecting_since"
+	// FieldFailingSince holds the string denoting the failing_since field in the database.
+	FieldFailingSince = "failing_since"
 	// FieldUncatalogued holds the string denoting the uncatalogued field in the database.
 	FieldUncatalogued = "uncatalogued"
 	// Table holds the table name of the watch in the database.
@@ -35,6 +37,7 @@ var Columns = []string{
 	FieldMeasuredAt,
 	FieldSilentSince,
 	FieldRejectingSince,
+	FieldFailingSince,
 	FieldUncatalogued,
 }
 
@@ -79,6 +82,11 @@ func BySilentSince(opts ...sql.OrderTermOption) OrderOption {
 // ByRejectingSince orders the results by the rejecting_since field.
 func ByRejectingSince(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldRejectingSince, opts...).ToFunc()
+}
+
+// ByFailingSince orders the results by the failing_since field.
+func ByFailingSince(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldFailingSince, opts...).ToFunc()
 }
 
 // ByUncatalogued orders the results by the uncatalogued field.

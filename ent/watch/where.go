@@ -95,6 +95,12 @@ func RejectingSince(v column.Time) predicate.Watch {
 	return predicate.Watch(sql.FieldEQ(FieldRejectingSince, vc))
 }
 
+// FailingSince applies equality check predicate on the "failing_since" field. It's identical to FailingSinceEQ.
+func FailingSince(v column.Time) predicate.Watch {
+	vc := int64(v)
+	return predicate.Watch(sql.FieldEQ(FieldFailingSince, vc))
+}
+
 // Uncatalogued applies equality check predicate on the "uncatalogued" field. It's identical to UncataloguedEQ.
 func Uncatalogued(v int) predicate.Watch {
 	return predicate.Watch(sql.FieldEQ(FieldUncatalogued, v))
@@ -368,6 +374,60 @@ func RejectingSinceLT(v column.Time) predicate.Watch {
 func RejectingSinceLTE(v column.Time) predicate.Watch {
 	vc := int64(v)
 	return predicate.Watch(sql.FieldLTE(FieldRejectingSince, vc))
+}
+
+// FailingSinceEQ applies the EQ predicate on the "failing_since" field.
+func FailingSinceEQ(v column.Time) predicate.Watch {
+	vc := int64(v)
+	return predicate.Watch(sql.FieldEQ(FieldFailingSince, vc))
+}
+
+// FailingSinceNEQ applies the NEQ predicate on the "failing_since" field.
+func FailingSinceNEQ(v column.Time) predicate.Watch {
+	vc := int64(v)
+	return predicate.Watch(sql.FieldNEQ(FieldFailingSince, vc))
+}
+
+// FailingSinceIn applies the In predicate on the "failing_since" field.
+func FailingSinceIn(vs ...column.Time) predicate.Watch {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Watch(sql.FieldIn(FieldFailingSince, v...))
+}
+
+// FailingSinceNotIn applies the NotIn predicate on the "failing_since" field.
+func FailingSinceNotIn(vs ...column.Time) predicate.Watch {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = int64(vs[i])
+	}
+	return predicate.Watch(sql.FieldNotIn(FieldFailingSince, v...))
+}
+
+// FailingSinceGT applies the GT predicate on the "failing_since" field.
+func FailingSinceGT(v column.Time) predicate.Watch {
+	vc := int64(v)
+	return predicate.Watch(sql.FieldGT(FieldFailingSince, vc))
+}
+
+// FailingSinceGTE applies the GTE predicate on the "failing_since" field.
+func FailingSinceGTE(v column.Time) predicate.Watch {
+	vc := int64(v)
+	return predicate.Watch(sql.FieldGTE(FieldFailingSince, vc))
+}
+
+// FailingSinceLT applies the LT predicate on the "failing_since" field.
+func FailingSinceLT(v column.Time) predicate.Watch {
+	vc := int64(v)
+	return predicate.Watch(sql.FieldLT(FieldFailingSince, vc))
+}
+
+// FailingSinceLTE applies the LTE predicate on the "failing_since" field.
+func FailingSinceLTE(v column.Time) predicate.Watch {
+	vc := int64(v)
+	return predicate.Watch(sql.FieldLTE(FieldFailingSince, vc))
 }
 
 // UncataloguedEQ applies the EQ predicate on the "uncatalogued" field.

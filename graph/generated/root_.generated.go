@@ -2291,7 +2291,7 @@ type Source implements Node {
   silentAfter: Duration @hiddenFromPartners
   """
   How long it may have nothing to say before that is told by ` + "`" + `hookgraph.source.silent` + "`" + `: as it was set, or else by the
-  rhythm of its last seven days. Null where neither is known; a rhythm takes 20 events.
+  rhythm of its last seven days. Null where neither is known; a rhythm takes 20 events over a day or more.
   """
   expectedEvery: Duration @hiddenFromPartners @cost(weight: 1)
   "Since when it has had nothing to say, longer than expected; null where it is not silent. Paused sources are not."
@@ -2390,6 +2390,13 @@ type FetchStatus {
   nextAt: DateTime
   "Why the last time failed; null where it did not."
   error: String
+  """
+  Since when each try has failed; null where the last one did not. After five minutes and two tries that is told by
+  ` + "`" + `hookgraph.source.failing` + "`" + `, and its end by ` + "`" + `hookgraph.source.resumed` + "`" + `.
+  """
+  failingSince: DateTime
+  "How many times in a row it has failed; 0 where the last one did not."
+  failures: Int!
   "How many events came by it, duplicates not counted."
   fetchedCount: Int!
   "How many of them the webhook source behind which it stands had never got: missed by the provider."
@@ -3952,6 +3959,10 @@ func (ec *executionContext) childFields_FetchStatus(ctx context.Context, field g
 		return ec.fieldContext_FetchStatus_nextAt(ctx, field)
 	case "error":
 		return ec.fieldContext_FetchStatus_error(ctx, field)
+	case "failingSince":
+		return ec.fieldContext_FetchStatus_failingSince(ctx, field)
+	case "failures":
+		return ec.fieldContext_FetchStatus_failures(ctx, field)
 	case "fetchedCount":
 		return ec.fieldContext_FetchStatus_fetchedCount(ctx, field)
 	case "recoveredCount":
@@ -4915,6 +4926,8 @@ var heldFields = exec.Held{
 	},
 	"FetchStatus": {
 		"error":          true,
+		"failingSince":   true,
+		"failures":       true,
 		"fetchedCount":   true,
 		"lastAt":         true,
 		"nextAt":         true,

@@ -236,6 +236,72 @@ func (ec *executionContext) fieldContext_FetchStatus_error(_ context.Context, fi
 	return graphql.NewScalarFieldContext("FetchStatus", field, true, false, errors.New("field of type String does not have child fields"))
 }
 
+func (ec *executionContext) _FetchStatus_failingSince(ctx context.Context, field graphql.CollectedField, obj *model.FetchStatus) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		false,
+		func() *time.Time { return obj.FailingSince() },
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FetchStatus_failingSince(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.FailingSince(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_FetchStatus_failingSince(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FetchStatus", field, true, false, errors.New("field of type DateTime does not have child fields"))
+}
+
+func (ec *executionContext) _FetchStatus_failures(ctx context.Context, field graphql.CollectedField, obj *model.FetchStatus) (ret graphql.Marshaler) {
+	if ret, ok := exec.Leaf(
+		ctx,
+		true,
+		func() int { return obj.Failures },
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+	); ok {
+		return ret
+	}
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FetchStatus_failures(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Failures, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FetchStatus_failures(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FetchStatus", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
 func (ec *executionContext) _FetchStatus_fetchedCount(ctx context.Context, field graphql.CollectedField, obj *model.FetchStatus) (ret graphql.Marshaler) {
 	if ret, ok := exec.Leaf(
 		ctx,
@@ -4150,6 +4216,16 @@ func (ec *executionContext) _FetchStatus(ctx context.Context, sel ast.SelectionS
 		case "error":
 			out.Values[i] = ec._FetchStatus_error(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "failingSince":
+			out.Values[i] = ec._FetchStatus_failingSince(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "failures":
+			out.Values[i] = ec._FetchStatus_failures(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		case "fetchedCount":

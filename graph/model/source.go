@@ -210,3 +210,6 @@ func (f *FetchStatus) NextAt() *time.Time {
 
 // Error returns why the last time failed, nil where it did not.
 func (f *FetchStatus) Error() *string { return optional(f.Fetch.Error) }
+
+// FailingSince returns since when each try has failed, nil where the last one did not.
+func (f *FetchStatus) FailingSince() *time.Time { return optional(f.Fetch.FailingSince) }

@@ -56,9 +56,9 @@ func (a *api) requests() []*http.Request {
 type polled struct {
 	ID    string
 	Fetch struct {
-		LastAt, NextAt               *time.Time
-		Error                        *string
-		FetchedCount, RecoveredCount int
+		LastAt, NextAt, FailingSince           *time.Time
+		Error                                  *string
+		FetchedCount, RecoveredCount, Failures int
 	}
 	Events struct {
 		Nodes []struct {
@@ -87,7 +87,7 @@ func (c *client) poll(slug, poll, extra string) string {
 func (c *client) polled(id string) polled {
 	c.t.Helper()
 	var got struct{ Source polled }
-	c.do(&got, `query ($id: ID!) { source(id: $id) { id fetch { lastAt nextAt error fetchedCount recoveredCount } } }`, map[string]any{"id": id})
+	c.do(&got, `query ($id: ID!) { source(id: $id) { id fetch { lastAt nextAt error failingSince failures fetchedCount recoveredCount } } }`, map[string]any{"id": id})
 	c.do(&got, `query ($id: ID!) { source(id: $id) { events(first: 100) { nodes { id type dedupeKey occurredAt recovered duplicateCount payload } } } }`, map[string]any{"id": id})
 	return got.Source
 }
@@ -355,6 +355,8 @@ func TestWhatFailsIsToldWithoutSecrets(t *testing.T) {
 	c := start(t, options(t))
 	a := newAPI(t, nil)
 	id := c.poll("failing", fmt.Sprintf(`url: %q, interval: "PT24H", auth: {basic: {username: "u", password: "hush-hush"}}`, a.URL+"/x?key=hidden"), "")
+	var since time.Time
+	failures := 0
 	for _, step := range []struct {
 		says  string
 		serve func(http.ResponseWriter, *http.Request)
@@ -390,9 +392,13 @@ func TestWhatFailsIsToldWithoutSecrets(t *testing.T) {
 		if strings.Contains(*p.Fetch.Error, "hidden") || strings.Contains(*p.Fetch.Error, "hush") {
 			t.Errorf("a secret is told: %s", *p.Fetch.Error)
 		}
+		if failures++; p.Fetch.Failures < failures || p.Fetch.FailingSince == nil || !since.IsZero() && !p.Fetch.FailingSince.Equal(since) {
+			t.Errorf("after %d failures since %v it shows %d since %v", failures, since, p.Fetch.Failures, p.Fetch.FailingSince)
+		}
+		since = *p.Fetch.FailingSince
 	}
 	a.now(func(w http.ResponseWriter, _ *http.Request) { write(w, `[{"id":1}]`) })
-	if p := c.fetchNow(id); p.Fetch.Error != nil || p.Fetch.FetchedCount != 1 {
+	if p := c.fetchNow(id); p.Fetch.Error != nil || p.Fetch.FetchedCount != 1 || p.Fetch.Failures != 0 || p.Fetch.FailingSince != nil {
 		t.Errorf("after it has healed: %+v", p.Fetch)
 	}
 }

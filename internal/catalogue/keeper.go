@@ -37,6 +37,7 @@ type Store interface {
 	Activity(ctx context.Context, since time.Time) ([]hub.Activity, error)
 	LastHeard(ctx context.Context, sourceIDs []string) (map[string]time.Time, error)
 	Refusals(ctx context.Context, sourceID string, since time.Time) (map[hub.RejectionReason]int, error)
+	FailingFetches(ctx context.Context) (map[string]*hub.Fetch, error)
 	Untold(ctx context.Context, before time.Time, limit int) ([]*hub.Sighting, error)
 	SaveWatch(ctx context.Context, token string, at time.Time, watches []*hub.Watch, drifted []*hub.Sighting, announcements []*hub.Announcement) error
 }

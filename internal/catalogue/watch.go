@@ -19,10 +19,14 @@ const (
 	measureEvery = time.Hour
 
 	rhythmSpan  = 7 * 24 * time.Hour
-	rhythmLeast = 20 // events, below which there is no rhythm
+	rhythmLeast = 20             // events, below which there is no rhythm
+	rhythmKnown = 24 * time.Hour // from the first of them to the last: one burst says nothing of the next
 	pauseLeast  = 5 * time.Minute
 	pauseTimes  = 5   // how many times its usual pause counts as silence
 	longest     = 1.5 // or how many times its longest one
+
+	failingAfter = 5 * time.Minute
+	failingLeast = 2 // failures in a row: one that is tried again in an hour is told by the second
 
 	refusalSpan  = 5 * time.Minute
 	refusalLeast = 20 // requests
@@ -62,7 +66,7 @@ func (k *Keeper) watch(ctx context.Context) error {
 		}
 		p.watches[src.ID] = &w
 	}
-	for _, look := range []func(context.Context, []*hub.Source) error{p.attend, p.measure, p.listen, p.count} {
+	for _, look := range []func(context.Context, []*hub.Source) error{p.attend, p.measure, p.listen, p.count, p.reach} {
 		if err := look(ctx, sources); err != nil {
 			return err
 		}
@@ -115,7 +119,7 @@ func (p *patrol) attend(_ context.Context, sources []*hub.Source) error {
 		w := p.watches[src.ID]
 		switch {
 		case src.State == hub.SourcePaused:
-			w.Since, w.SilentSince, w.RejectingSince = time.Time{}, time.Time{}, time.Time{}
+			w.Since, w.SilentSince, w.RejectingSince, w.FailingSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		case w.Since.IsZero() || p.lapsed:
 			w.Since = p.now
 		}
@@ -173,7 +177,7 @@ func usualPause(spans []hub.Activity) time.Duration {
 			most = max(most, gap)
 		}
 	}
-	if events < rhythmLeast {
+	if events < rhythmLeast || spans[len(spans)-1].Start.Sub(spans[0].Start) < rhythmKnown {
 		return 0
 	}
 	slices.SortFunc(pauses, func(a, b pause) int { return cmp.Compare(a.length, b.length) })
@@ -268,6 +272,33 @@ func (p *patrol) count(ctx context.Context, sources []*hub.Source) error {
 		p.tell(hub.SourceRejectingType, src, hub.SourceFacts{
 			WindowSeconds: refusalSpan.Seconds(), Requests: requests, Rejected: refused, Reasons: reasons,
 		})
+	}
+	return nil
+}
+
+// reach notices which sources cannot be fetched from, and which can again.
+func (p *patrol) reach(ctx context.Context, sources []*hub.Source) error {
+	if !slices.ContainsFunc(sources, (*hub.Source).Fetches) {
+		return nil
+	}
+	failing, err := p.store.FailingFetches(ctx)
+	if err != nil {
+		return err
+	}
+	for _, src := range sources {
+		w, f := p.watches[src.ID], failing[src.ID]
+		switch {
+		case w.Since.IsZero() || !src.Fetches():
+		case !w.FailingSince.IsZero():
+			if f == nil {
+				since := w.FailingSince
+				p.tell(hub.SourceResumedType, src, hub.SourceFacts{FailingSince: &since, ResumedAt: &p.now})
+				w.FailingSince = time.Time{}
+			}
+		case f != nil && f.Failures >= failingLeast && p.now.Sub(later(f.FailingSince, w.Since)) >= failingAfter:
+			w.FailingSince = f.FailingSince
+			p.tell(hub.SourceFailingType, src, hub.SourceFacts{FailingSince: &f.FailingSince, Failures: f.Failures, Error: f.Error})
+		}
 	}
 	return nil
 }

@@ -86,11 +86,18 @@ func TestWhoIsPausedOrWasNotHeardIsNotSilent(t *testing.T) {
 func TestTheRhythmOfASourceIsLearned(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(b *bundle) {
-		for range 30 {
-			b.event(b.source, "one", `{}`)
-			b.pass(10*time.Minute, 100*time.Second)
+		speak := func(times int) {
+			for range times {
+				b.event(b.source, "one", `{}`)
+				b.clock.Advance(10 * time.Minute)
+			}
+			b.look()
 		}
-		b.pass(time.Hour, time.Minute) // measured again, and half of that is no silence yet
+		speak(140)
+		if usual := b.watched().UsualPause; usual != 0 {
+			b.t.Fatalf("after less than a day it may be silent for %v", usual)
+		}
+		speak(10)
 		usual := b.watched().UsualPause
 		if usual < 30*time.Minute || usual > 2*time.Hour {
 			b.t.Fatalf("with an event each ten minutes it may be silent for %v", usual)
@@ -108,7 +115,7 @@ func TestHowLongAPauseIsUsual(t *testing.T) {
 	span := func(at time.Time, n int) hub.Activity {
 		return hub.Activity{Start: at, Width: 5 * time.Minute, Received: n}
 	}
-	var working, sparse []hub.Activity // every five minutes from 8 to 18, five days; every three hours
+	var working, sparse, repeated []hub.Activity // every five minutes from 8 to 18, five days; every three hours; every hour
 	for day := range 5 {
 		for five := range 120 {
 			working = append(working, span(monday.AddDate(0, 0, day).Add(time.Duration(five)*5*time.Minute), 40))
@@ -117,16 +124,21 @@ func TestHowLongAPauseIsUsual(t *testing.T) {
 	for i := range 50 {
 		sparse = append(sparse, span(monday.Add(time.Duration(i)*3*time.Hour), 1))
 	}
+	for hour := range 25 {
+		repeated = append(repeated, hub.Activity{Start: monday.Add(time.Duration(hour) * time.Hour), Width: 5 * time.Minute, Duplicates: 30})
+	}
 	for name, c := range map[string]struct {
 		spans       []hub.Activity
 		least, most time.Duration
 	}{
 		"nothing":                        {nil, 0, 0},
 		"too little":                     {sparse[:19], 0, 0},
-		"one burst":                      {[]hub.Activity{span(monday, 500)}, 5 * time.Minute, 5 * time.Minute},
+		"one burst":                      {[]hub.Activity{span(monday, 500)}, 0, 0},
+		"a burst of hours":               {working[:120], 0, 0},
+		"two bursts, two days apart":     {[]hub.Activity{span(monday, 500), span(monday.AddDate(0, 0, 2), 500)}, 71 * time.Hour, 72 * time.Hour},
 		"working hours, quiet at night":  {working, 20 * time.Hour, 22 * time.Hour},
 		"an event every three hours":     {sparse, 14 * time.Hour, 15 * time.Hour},
-		"duplicates are signs of life":   {[]hub.Activity{{Start: monday, Width: time.Minute, Duplicates: 30}}, 5 * time.Minute, 5 * time.Minute},
+		"duplicates are signs of life":   {repeated, 5 * 55 * time.Minute, 5 * 55 * time.Minute},
 		"what is refused is not counted": {[]hub.Activity{}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +148,77 @@ func TestHowLongAPauseIsUsual(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestASourceThatCannotBeFetchedFromIsToldOnceAndSoIsItsEnd(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(b *bundle) {
+		polled := &hub.Source{
+			ID: hub.NewID(hub.SourcePrefix, b.clock.Now()), Name: "Items", Slug: "items", Kind: hub.SourcePoll, State: hub.SourceActive,
+			MaxBodyBytes: hub.DefaultMaxBodyBytes, Poll: &hub.Poll{URL: "https://api.example.com", Interval: time.Minute, Items: "$[*]"},
+		}
+		must(b.t, b.store.CreateSource(b.t.Context(), polled))
+		b.source = polled
+		state := &hub.Fetch{SourceID: polled.ID}
+		try := func(problem string) { // as the feed of a source stores it
+			if state.Error = problem; problem == "" {
+				state.Failures, state.FailingSince = 0, time.Time{}
+			} else if state.Failures++; state.Failures == 1 {
+				state.FailingSince = b.clock.Now()
+			}
+			taken, err := b.store.TakeFetch(b.t.Context(), polled.ID, "node", b.clock.Now().Add(time.Hour))
+			must(b.t, err)
+			if taken == nil {
+				b.t.Fatal("another node has the source")
+			}
+			must(b.t, b.store.SaveFetch(b.t.Context(), state, "node", b.clock.Now().Add(time.Hour)))
+		}
+		b.look()
+		try("the API answered 500")
+		b.pass(time.Hour, 100*time.Second)
+		b.quiet(hub.SourceFailingType) // it has not been tried again
+		try("")
+		b.look()
+		b.quiet(hub.SourceFailingType, hub.SourceResumedType)
+
+		try("the API answered 500")
+		began := b.clock.Now()
+		b.pass(4*time.Minute, time.Minute)
+		try("the API answered 502")
+		b.look()
+		b.quiet(hub.SourceFailingType) // for less than five minutes
+		b.pass(time.Minute, 10*time.Second)
+		facts := b.told(hub.SourceFailingType)
+		if len(facts) != 1 || facts[0].SourceID != polled.ID || !facts[0].FailingSince.Equal(began) || facts[0].Failures != 2 || facts[0].Error != "the API answered 502" {
+			b.t.Fatalf("told %+v", facts)
+		}
+		b.keeper = b.newKeeper() // another process
+		try("the API answered 502")
+		b.pass(time.Hour, 100*time.Second)
+		b.quiet(hub.SourceFailingType, hub.SourceResumedType)
+		try("")
+		b.pass(time.Minute, 10*time.Second)
+		facts = b.told(hub.SourceResumedType)
+		if len(facts) != 1 || !facts[0].FailingSince.Equal(began) || facts[0].ResumedAt == nil || facts[0].SilentSince != nil || facts[0].Error != "" {
+			b.t.Fatalf("told %+v", facts)
+		}
+
+		// A pause ends it without a word, and so it is not known whether it works again.
+		try("the API answered 500")
+		b.pass(time.Minute, 10*time.Second)
+		try("the API answered 500")
+		b.pass(5*time.Minute, time.Minute)
+		if facts := b.told(hub.SourceFailingType); len(facts) != 1 {
+			b.t.Fatalf("the second failure was told %d times", len(facts))
+		}
+		_, err := b.store.UpdateSource(b.t.Context(), polled.ID, func(src *hub.Source) error { src.State = hub.SourcePaused; return nil })
+		must(b.t, err)
+		b.pass(time.Minute, 10*time.Second)
+		if w := b.watched(); !w.FailingSince.IsZero() {
+			b.t.Fatalf("it is failing since %v in spite of its pause", w.FailingSince)
+		}
+		b.quiet(hub.SourceResumedType)
+	})
 }
 
 func TestRefusingMostRequestsIsToldOnce(t *testing.T) {

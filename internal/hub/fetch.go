@@ -79,6 +79,8 @@ type Fetch struct {
 	LastAt         time.Time // when it was asked last; zero: never
 	NextAt         time.Time // when it is asked next; zero: it is followed all the time, or not at all
 	Error          string    // why the last time failed, in a sentence for people; "": it did not
+	FailingSince   time.Time // when the first of its last failures in a row was; zero: the last time was none
+	Failures       int       // in a row
 	FetchedCount   int       // events that came by it, counted where they are stored
 	RecoveredCount int       // those among them that their webhook source had never got
 	AskedAt        time.Time // when somebody asked for it last; zero: nobody has

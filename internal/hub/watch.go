@@ -7,6 +7,7 @@ const (
 	SourceSilentType    = "hookgraph.source.silent"
 	SourceResumedType   = "hookgraph.source.resumed"
 	SourceRejectingType = "hookgraph.source.rejecting"
+	SourceFailingType   = "hookgraph.source.failing"
 	SourceDriftType     = "hookgraph.source.drift"
 )
 
@@ -24,6 +25,7 @@ type Watch struct {
 	MeasuredAt     time.Time     // when its rhythm was worked out
 	SilentSince    time.Time     // zero: it is not silent
 	RejectingSince time.Time     // zero: it does not refuse most of its requests
+	FailingSince   time.Time     // since when it cannot be fetched from, once that has been told; zero: it can
 	Uncatalogued   int           // events whose types are beyond MaxTypesPerSource
 }
 
@@ -56,8 +58,14 @@ type SourceFacts struct {
 	ExpectedOnce float64    `json:"expectedWithinSeconds,omitempty"`
 	// Set says that somebody has set it, and it is not learned.
 	Set bool `json:"set,omitempty"`
-	// ResumedAt is when it spoke again.
+	// ResumedAt is when it spoke again, or could be fetched from.
 	ResumedAt *time.Time `json:"resumedAt,omitempty"`
+
+	// Of failing and resumed: since when it could not be fetched from, how often that was
+	// tried, and why it failed the last time.
+	FailingSince *time.Time `json:"failingSince,omitempty"`
+	Failures     int        `json:"failures,omitempty"`
+	Error        string     `json:"error,omitempty"`
 
 	// Of rejecting: how many requests came within how many seconds, how many of them
 	// were refused, and those that are kept by reason.

@@ -13,6 +13,7 @@ import (
 func toFetch(row *ent.Fetch) (*hub.Fetch, error) {
 	f := &hub.Fetch{
 		SourceID: row.ID, LastAt: row.LastAt.Time(), NextAt: row.NextAt.Time(), Error: row.Error,
+		FailingSince: row.FailingSince.Time(), Failures: row.Failures,
 		FetchedCount: row.FetchedCount, RecoveredCount: row.RecoveredCount, AskedAt: row.AskedAt.Time(),
 	}
 	if len(row.Progress) > 0 {
@@ -36,6 +37,17 @@ func (v *View) Fetches(ctx context.Context, sourceIDs []string) (map[string]*hub
 		return err
 	})
 	return found, wrap("read how far sources have come", err)
+}
+
+// FailingFetches returns how far those sources have come from which nothing could be
+// fetched the last time.
+func (s *Store) FailingFetches(ctx context.Context) (map[string]*hub.Fetch, error) {
+	list, err := readAll(ctx, s.read.Fetch.Query().Where(fetch.FailuresGT(0)), toFetch)
+	found := make(map[string]*hub.Fetch, len(list))
+	for _, f := range list {
+		found[f.SourceID] = f
+	}
+	return found, wrap("find which sources cannot be fetched from", err)
 }
 
 // AskFetch notes that somebody wants a source to be fetched from now. Whichever node
@@ -122,7 +134,7 @@ func (s *Store) SaveFetch(ctx context.Context, f *hub.Fetch, token string, until
 func (s *Store) saveFetch(ctx context.Context, tx *ent.Tx, f *hub.Fetch, token string, until time.Time) (told bool, err error) {
 	n, err := tx.Fetch.Update().Where(fetch.ID(f.SourceID), fetch.LeaseToken(token)).
 		SetProgress(append([]byte{}, f.Progress...)).SetLastAt(column.TimeOf(f.LastAt)).SetNextAt(column.TimeOf(f.NextAt)).SetError(clean(f.Error)).
-		SetLeaseUntil(column.TimeOf(until)).Save(ctx)
+		SetFailingSince(column.TimeOf(f.FailingSince)).SetFailures(f.Failures).SetLeaseUntil(column.TimeOf(until)).Save(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -169,6 +181,6 @@ func (s *Store) FreeFetch(ctx context.Context, sourceID, token string) error {
 
 // newFetch makes the row of a source from which nothing was fetched yet.
 func (s *Store) newFetch(sourceID string) *ent.FetchCreate {
-	return s.write.Fetch.Create().SetID(sourceID).SetProgress([]byte{}).SetLastAt(0).SetNextAt(0).SetError("").
+	return s.write.Fetch.Create().SetID(sourceID).SetProgress([]byte{}).SetLastAt(0).SetNextAt(0).SetError("").SetFailingSince(0).SetFailures(0).
 		SetFetchedCount(0).SetRecoveredCount(0).SetToldCount(0).SetAskedAt(0).SetLeaseToken("").SetLeaseUntil(0)
 }

@@ -25,7 +25,7 @@ func watchOf(sourceIDs ...string) predicate.Watch { return watch.IDIn(sourceIDs.
 func toWatch(row *ent.Watch) (*hub.Watch, error) {
 	return &hub.Watch{
 		SourceID: row.ID, Since: row.Since.Time(), UsualPause: row.UsualPause, MeasuredAt: row.MeasuredAt.Time(),
-		SilentSince: row.SilentSince.Time(), RejectingSince: row.RejectingSince.Time(), Uncatalogued: row.Uncatalogued,
+		SilentSince: row.SilentSince.Time(), RejectingSince: row.RejectingSince.Time(), FailingSince: row.FailingSince.Time(), Uncatalogued: row.Uncatalogued,
 	}, nil
 }
 
@@ -192,13 +192,13 @@ func forgetDrift(ctx context.Context, tx *ent.Tx, told []*hub.Sighting, at time.
 func saveWatch(ctx context.Context, tx *ent.Tx, w *hub.Watch) error {
 	n, err := tx.Watch.Update().Where(watch.ID(w.SourceID)).SetSince(column.TimeOf(w.Since)).SetUsualPause(w.UsualPause).
 		SetMeasuredAt(column.TimeOf(w.MeasuredAt)).SetSilentSince(column.TimeOf(w.SilentSince)).
-		SetRejectingSince(column.TimeOf(w.RejectingSince)).Save(ctx)
+		SetRejectingSince(column.TimeOf(w.RejectingSince)).SetFailingSince(column.TimeOf(w.FailingSince)).Save(ctx)
 	if err != nil || n > 0 {
 		return err
 	}
 	return tx.Watch.Create().SetID(w.SourceID).SetSince(column.TimeOf(w.Since)).SetUsualPause(w.UsualPause).
 		SetMeasuredAt(column.TimeOf(w.MeasuredAt)).SetSilentSince(column.TimeOf(w.SilentSince)).
-		SetRejectingSince(column.TimeOf(w.RejectingSince)).SetUncatalogued(0).Exec(ctx)
+		SetRejectingSince(column.TimeOf(w.RejectingSince)).SetFailingSince(column.TimeOf(w.FailingSince)).SetUncatalogued(0).Exec(ctx)
 }
 
 // addUncatalogued counts events whose types are beyond the bound.
@@ -208,5 +208,5 @@ func addUncatalogued(ctx context.Context, tx *ent.Tx, sourceID string, n int) er
 		return err
 	}
 	return tx.Watch.Create().SetID(sourceID).SetSince(0).SetUsualPause(0).SetMeasuredAt(0).SetSilentSince(0).
-		SetRejectingSince(0).SetUncatalogued(n).Exec(ctx)
+		SetRejectingSince(0).SetFailingSince(0).SetUncatalogued(n).Exec(ctx)
 }

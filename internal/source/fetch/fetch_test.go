@@ -243,31 +243,39 @@ func TestTroubleIsShownAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "hub.db"))
 	src := w.source()
-	var mu sync.Mutex
-	calls := 0
+	turns := make(chan func(context.Context, *fetch.Feed) error) // what each call does, once the test says so
 	w.node(func(ctx context.Context, feed *fetch.Feed) error {
-		mu.Lock()
-		calls++
-		n := calls
-		mu.Unlock()
-		switch n {
-		case 1:
-			return errors.New("the API answered 500")
-		case 2:
-			panic("a mistake")
+		select {
+		case turn := <-turns:
+			return turn(ctx, feed)
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		return errors.Join(feed.Save(ctx, nil, w.clock.Now(), time.Time{}, ""), func() error { <-ctx.Done(); return nil }())
 	})
+	turns <- func(context.Context, *fetch.Feed) error { return errors.New("the API answered 500") }
 	testkit.Eventually(t, "the error is shown", func() bool { return w.status(src).Error == "the API answered 500" })
-	if next := w.status(src).NextAt; !next.After(w.clock.Now()) {
-		t.Errorf("it is tried again at %s", next)
+	began := w.clock.Now()
+	if s := w.status(src); !s.NextAt.After(began) || s.Failures != 1 || !s.FailingSince.Equal(began) {
+		t.Errorf("it is tried again at %s, and failing for the %d. time since %s", s.NextAt, s.Failures, s.FailingSince)
 	}
 	w.clock.Advance(time.Second)
 	must(t, w.store.AskFetch(t.Context(), src.ID)) // ends the wait
+	turns <- func(context.Context, *fetch.Feed) error { panic("a mistake") }
 	testkit.Eventually(t, "a panic harms nobody else", func() bool { return w.status(src).Error == "the hub made a mistake; its log says which" })
+	if s := w.status(src); s.Failures != 2 || !s.FailingSince.Equal(began) {
+		t.Errorf("it is failing for the %d. time since %s", s.Failures, s.FailingSince)
+	}
 	w.clock.Advance(time.Second)
 	must(t, w.store.AskFetch(t.Context(), src.ID))
+	turns <- func(ctx context.Context, feed *fetch.Feed) error {
+		err := feed.Save(ctx, nil, w.clock.Now(), time.Time{}, "")
+		<-ctx.Done()
+		return err
+	}
 	testkit.Eventually(t, "the error is gone", func() bool { return w.status(src).Error == "" })
+	if s := w.status(src); s.Failures != 0 || !s.FailingSince.IsZero() {
+		t.Errorf("it is failing for the %d. time since %s", s.Failures, s.FailingSince)
+	}
 }
 
 func TestAFetcherFollowsItsSource(t *testing.T) {

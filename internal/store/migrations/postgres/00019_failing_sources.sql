@@ -1,0 +1,10 @@
+-- Since when fetching from a source has failed, how often in a row, and what of that has been told.
+-- +goose Up
+ALTER TABLE fetches ADD COLUMN failing_since bigint NOT NULL DEFAULT 0;
+ALTER TABLE fetches ADD COLUMN failures bigint NOT NULL DEFAULT 0;
+ALTER TABLE watches ADD COLUMN failing_since bigint NOT NULL DEFAULT 0;
+
+-- +goose Down
+ALTER TABLE watches DROP COLUMN failing_since;
+ALTER TABLE fetches DROP COLUMN failures;
+ALTER TABLE fetches DROP COLUMN failing_since;
