@@ -83,13 +83,10 @@ func (f *Feed) Tell() { f.state.Tell = true }
 // another node has it now: its fetcher then ends.
 func (f *Feed) Save(ctx context.Context, progress json.RawMessage, last, next time.Time, problem string) error {
 	f.state.Progress, f.state.LastAt, f.state.NextAt, f.state.Error = progress, last, next, problem
-	switch {
-	case problem == "":
+	if problem == "" {
 		f.state.FailingSince, f.state.Failures = time.Time{}, 0
-	default:
-		if f.state.Failures++; f.state.Failures == 1 {
-			f.state.FailingSince = f.runner.clock.Now()
-		}
+	} else if f.state.Failures++; f.state.Failures == 1 {
+		f.state.FailingSince = f.runner.clock.Now()
 	}
 	if err := f.runner.store.SaveFetch(ctx, &f.state, f.runner.token, f.runner.clock.Now().Add(lease)); err != nil {
 		return fmt.Errorf("save how far the source has come: %w", err)
