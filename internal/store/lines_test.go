@@ -126,9 +126,9 @@ func TestTwoNodesKeepStrictOrder(t *testing.T) {
 	must(t, two.Refresh(t.Context()))
 	const writers, each, keys = 4, 60, 5
 
-	var mu sync.Mutex
+	var mu sync.Mutex // guards sent and touched
 	sent := make(map[string][]hub.Sequence)
-	var touched sync.Map // deliveries that somebody cancels, perhaps while they are attempted
+	touched := make(map[string]bool) // deliveries that somebody cancels, perhaps while they are attempted
 	var writing, working sync.WaitGroup
 	stop := make(chan struct{})
 	for w := range writers {
@@ -142,7 +142,9 @@ func TestTwoNodesKeepStrictOrder(t *testing.T) {
 				}
 				if i%17 == 0 { // somebody else's hands on rows of the lines
 					list := deliveriesOf(t, s, ev.ID)
-					touched.Store(list[0].ID, true)
+					mu.Lock()
+					touched[list[0].ID] = true
+					mu.Unlock()
 					_, _ = s.CancelDelivery(t.Context(), list[0].ID) // it may have been delivered first
 				}
 			}
@@ -164,11 +166,11 @@ func TestTwoNodesKeepStrictOrder(t *testing.T) {
 				}
 				for _, l := range leases {
 					key := l.Event.OrderingKey
-					if _, canceled := touched.Load(l.Delivery.ID); !canceled {
-						mu.Lock()
+					mu.Lock()
+					if !touched[l.Delivery.ID] {
 						sent[key] = append(sent[key], l.Event.Sequence)
-						mu.Unlock()
 					}
+					mu.Unlock()
 					status := hub.DeliveryDelivered
 					if l.Event.Sequence%13 == 0 {
 						status = hub.DeliveryDead

@@ -216,7 +216,7 @@ func TestTheStoreKeepsStrictOrderLikeItsModel(t *testing.T) {
 						m.rule(skip)
 						// That a line is parked no more is seen, and so waited for, by who comes next.
 						receive("a", "b")
-						for deadline := time.Now().Add(10 * time.Second); m.differs(t, s) != "" && time.Now().Before(deadline); {
+						for deadline := time.Now().Add(2 * time.Minute); m.differs(t, s) != "" && time.Now().Before(deadline); {
 							time.Sleep(time.Millisecond)
 						}
 					} else {

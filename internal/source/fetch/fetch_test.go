@@ -243,14 +243,17 @@ func TestTroubleIsShownAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "hub.db"))
 	src := w.source()
-	var mu sync.Mutex
+	seen := make(chan struct{}) // what the call before has left
 	calls := 0
 	w.node(func(ctx context.Context, feed *fetch.Feed) error {
-		mu.Lock()
-		calls++
-		n := calls
-		mu.Unlock()
-		switch n {
+		if calls++; calls > 1 {
+			select {
+			case <-seen:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		switch calls {
 		case 1:
 			return errors.New("the API answered 500")
 		case 2:
@@ -264,9 +267,11 @@ func TestTroubleIsShownAndTriedAgain(t *testing.T) {
 	}
 	w.clock.Advance(time.Second)
 	must(t, w.store.AskFetch(t.Context(), src.ID)) // ends the wait
+	seen <- struct{}{}
 	testkit.Eventually(t, "a panic harms nobody else", func() bool { return w.status(src).Error == "the hub made a mistake; its log says which" })
 	w.clock.Advance(time.Second)
 	must(t, w.store.AskFetch(t.Context(), src.ID))
+	seen <- struct{}{}
 	testkit.Eventually(t, "the error is gone", func() bool { return w.status(src).Error == "" })
 }
 
