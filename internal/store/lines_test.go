@@ -118,6 +118,27 @@ func TestALineGoesOnThoughItsNextWasLocked(t *testing.T) {
 	eventually(t, "it has its turn after a restart", func() bool { return delivery(t, s, third.ID).Status == hub.DeliveryPending })
 }
 
+// Whoever lets parked lines go has read the rule a while before.
+func TestALineStaysParkedWhereTheRuleHasComeBack(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		s, b := start(t, url)
+		src, e := newSource(t, s, b), newEndpoint(t, s, b)
+		sub := newSubscription(t, s, b, e, inOrder(hub.OrderingStrict, hub.PoisonPark))
+		head, next := made(t, s, newEvent(b, src, ofKey("k"))), made(t, s, newEvent(b, src, ofKey("k")))
+		settled(t, s, attempt(b, claimOne(t, s, e, head.ID), hub.AttemptRefused, hub.DeliveryDead))
+		if left, err := s.Leave(t.Context(), sub.ID, head.ID); left || err != nil {
+			t.Errorf("it left the line: %t, %v", left, err)
+		}
+		wantBehind(t, s, next.ID, head.ID)
+		got[*hub.Subscription](t)(s.UpdateSubscription(t.Context(), sub.ID, func(sub *hub.Subscription) error {
+			sub.Poison = hub.PoisonSkip
+			return nil
+		}))
+		eventually(t, "the line goes on", func() bool { return delivery(t, s, next.ID).Status == hub.DeliveryPending })
+	})
+}
+
 func TestTwoNodesKeepStrictOrder(t *testing.T) {
 	t.Parallel()
 	one, two, b := twoNodes(t)
