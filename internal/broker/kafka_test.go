@@ -31,7 +31,7 @@ func publishing(t *testing.T, dial broker.DialFunc) func(url string, as broker.L
 	book := broker.NewBook(dial)
 	t.Cleanup(book.Close)
 	return func(url string, as broker.Login, m broker.Message) (string, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		return book.Publish(ctx, url+as.Username+string(as.Password), to(t, url), as, m)
 	}
@@ -76,7 +76,7 @@ func TestPublishingToKafka(t *testing.T) {
 	var failed atomic.Int64
 	for n := range 300 {
 		work.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			if _, err := book.Publish(ctx, "a", to(t, kafka.URL(topic)), broker.Login{}, broker.Message{ID: "m", Body: random(20_000)}); err != nil {
 				failed.Add(1)
@@ -117,7 +117,7 @@ func TestWhatFitsIsKeptAlsoWhereTogetherItDoesNot(t *testing.T) {
 	book := broker.NewBook((&severable{}).dial)
 	t.Cleanup(book.Close)
 	publish := func(topic string, bytes int) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, err := book.Publish(ctx, "a", to(t, "kafka://"+cluster.ListenAddrs()[0]+"/"+topic), broker.Login{}, broker.Message{ID: "m", Body: random(bytes)})
 		return err
@@ -222,16 +222,16 @@ func TestAKafkaThatFallsSilent(t *testing.T) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		return &muted{conn, &silent}, err
 	})
-	publish := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	publish := func(within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
 		_, err := book.Publish(ctx, "a", to(t, "kafka://"+cluster.ListenAddrs()[0]+"/orders"), broker.Login{}, broker.Message{ID: "m"})
 		return err
 	}
-	testkit.Eventually(t, "it is published", func() bool { return publish() == nil })
+	testkit.Eventually(t, "it is published", func() bool { return publish(patience) == nil })
 	silent.Store(true)
 	began := time.Now()
-	if err := publish(); !errors.Is(err, context.DeadlineExceeded) {
+	if err := publish(time.Second); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it is answered %v", err)
 	}
 	book.Close()
@@ -270,7 +270,7 @@ func TestTakingFromKafka(t *testing.T) {
 	stop := errors.New("stop")
 	var got broker.Taken
 	run := func(take func(batch []broker.Taken) error) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		return takingFrom(t, kafka.URL(topic), name, take).Run(ctx)
 	}
@@ -318,7 +318,7 @@ func TestTakingFromKafka(t *testing.T) {
 		t.Errorf("it ended with %v, having committed %d", err, kafka.Committed(t, name, topic, 2))
 	}
 	var of *broker.Error
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err = takingFrom(t, kafka.URL(topic+"-missing"), name, nil).Run(ctx)
 	if !errors.As(err, &of) || !of.Refused || !strings.Contains(of.Message, "the topic does not exist") {
@@ -342,7 +342,7 @@ func TestAPlaceThatIsTakenIsNotCommittedTo(t *testing.T) {
 	for n := range 3 {
 		kafka.Send(t, &kgo.Record{Topic: topic, Value: fmt.Append(nil, n)})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	inside, goOn := make(chan struct{}), make(chan struct{})
 	ended := make(chan error, 1)
@@ -385,7 +385,7 @@ func TestAPlaceThatIsTakenIsNotCommittedTo(t *testing.T) {
 func TestAKafkaThatGoesAwayEndsTheTaking(t *testing.T) {
 	t.Parallel()
 	cluster := testkit.KafkaCluster(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	consumer := takingFrom(t, "kafka://"+cluster.ListenAddrs()[0]+"/orders", "n", nil)
 	consumer.Opened = func(context.Context) error { go cluster.Close(); return nil }

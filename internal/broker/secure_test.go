@@ -211,8 +211,8 @@ func TestSecureConnectionsToNATS(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newAuthority(t), newAuthority(t)
 	certificate, key := ours.issue("server")
-	secured := fmt.Sprintf("tls { cert_file: %q, key_file: %q", write(t, "cert.pem", certificate), write(t, "key.pem", key))
-	addr := natsServer(t, "authorization { user: u, password: pw-distinct }\n"+secured+"}")
+	secured := fmt.Sprintf("tls { timeout: %g, cert_file: %q, key_file: %q", patience.Seconds(), write(t, "cert.pem", certificate), write(t, "key.pem", key))
+	addr := natsServer(t, fmt.Sprintf("authorization { timeout: %g, user: u, password: pw-distinct }\n", patience.Seconds())+secured+"}")
 	login := broker.Login{Username: "u", Password: "pw-distinct", Authorities: ours.pem}
 	took(t, "tls+nats://"+addr+"/orders.a", "tls+nats://"+addr+"/orders.*", login)
 	took(t, "nats://"+addr+"/others.a", "nats://"+addr+"/others.*", login) // the server wants it
@@ -225,7 +225,7 @@ func TestSecureConnectionsToNATS(t *testing.T) {
 	refusing(t, "tls+nats://"+natsServer(t, "")+"/orders.a", login, "the broker offers none")
 
 	// A certificate tells who the hub is.
-	mapped := natsServer(t, "authorization { users = [ {user: \"CN=hub\"} ] }\n"+secured+fmt.Sprintf(", ca_file: %q, verify_and_map: true }", write(t, "ca.pem", ours.pem)))
+	mapped := natsServer(t, fmt.Sprintf("authorization { timeout: %g, users = [ {user: \"CN=hub\"} ] }\n", patience.Seconds())+secured+fmt.Sprintf(", ca_file: %q, verify_and_map: true }", write(t, "ca.pem", ours.pem)))
 	known, knownKey := ours.issue("hub")
 	took(t, "tls+nats://"+mapped+"/orders.a", "tls+nats://"+mapped+"/orders.*", broker.Login{Certificate: known, Key: hub.Secret(knownKey), Authorities: ours.pem})
 	other, otherKey := ours.issue("other")
@@ -321,7 +321,7 @@ func TestRefusalsOfNATSReachThoseTheyAreAbout(t *testing.T) {
 			{ user: limited, password: limited, permissions: { publish: { deny: ["denied.>", "kept.denied"] } } }
 			{ user: unasking, password: unasking, permissions: { publish: { deny: ["denied.>", "$JS.API.>"] } } }
 		] } }`)
-	conn, err := nats.Connect("nats://all:all@" + addr)
+	conn, err := nats.Connect("nats://all:all@"+addr, nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestRefusalsOfNATSReachThoseTheyAreAbout(t *testing.T) {
 		err = heard.SetPendingLimits(-1, -1)
 	}
 	if err == nil {
-		_, err = conn.Request("$JS.API.STREAM.CREATE.KEPT", []byte(`{"name":"KEPT","subjects":["kept.>"],"storage":"memory"}`), 10*time.Second)
+		_, err = conn.Request("$JS.API.STREAM.CREATE.KEPT", []byte(`{"name":"KEPT","subjects":["kept.>"],"storage":"memory"}`), patience)
 	}
 	if err != nil {
 		t.Fatal(err)

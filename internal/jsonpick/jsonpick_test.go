@@ -72,7 +72,7 @@ func TestALongListIsTakenApartOnce(t *testing.T) {
 	if got := d.Pick(path); len(got) != many {
 		t.Fatalf("%d found", len(got))
 	}
-	if took := time.Since(began); took > 20*time.Second { // each by itself, it would be hours
+	if took := time.Since(began); took > time.Minute { // each by itself, it would be hours
 		t.Errorf("it took %s", took)
 	}
 }

@@ -49,7 +49,7 @@ func FuzzFilter(f *testing.F) {
 		_, _ = m.EvalText(expr, in)
 		_, _ = m.EvalTime(expr, in)
 		_, _ = m.EvalBytes(expr, in)
-		if took := time.Since(start); took > 15*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Fatalf("took %v", took)
 		}
 	})

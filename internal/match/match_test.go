@@ -314,7 +314,7 @@ func TestCostIsBounded(t *testing.T) {
 			}
 			start := time.Now()
 			ok, err := m.Admits(expr, jsonEvent(body), "")
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 			if ok || err == nil {

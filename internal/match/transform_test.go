@@ -192,7 +192,7 @@ func FuzzTransform(f *testing.F) {
 			return &hub.Event{ID: "evt_1", Type: expr, ContentType: contentType, Payload: &hub.Payload{Body: []byte(body), Query: body}}
 		}
 		made, err := m.Transform(expr, event(), "s")
-		if took := time.Since(start); took > 15*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Fatalf("took %v", took)
 		}
 		if err != nil {

@@ -75,7 +75,7 @@ func wire(t *testing.T, target string, parts ...string) (net.Conn, *bufio.Reader
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	for _, part := range parts {
 		if _, err := io.WriteString(conn, part); err != nil {
 			t.Fatal(err)
@@ -156,7 +156,7 @@ func TestSlowAndBrokenBodies(t *testing.T) {
 // eventually waits for a fact.
 func eventually(t *testing.T, fact func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !fact(); {
+	for end := time.Now().Add(time.Minute); !fact(); {
 		if time.Now().After(end) {
 			t.Fatal("it did not come to pass")
 		}

@@ -112,7 +112,7 @@ func TestCompileRefuses(t *testing.T) {
 			if test.path != "" && wrong.Path != test.path || !strings.Contains(wrong.Reason, test.reason) || len(err.Error()) > 500 {
 				t.Errorf("got %q: %q", wrong.Path, wrong.Reason)
 			}
-			if took := time.Since(start); took > 20*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 		})
@@ -152,7 +152,7 @@ func TestValidationIsBounded(t *testing.T) {
 			}
 			took := time.Since(start)
 			t.Logf("%v", took)
-			if took > 20*time.Second {
+			if took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 			if again := v.Validate([]byte(`0`)); errors.Is(again, shape.ErrTooCostly) && name != "references that double" {
@@ -210,7 +210,7 @@ func FuzzCompile(f *testing.F) {
 		case !errors.As(err, &mismatch), len(mismatch.Problems) == 0, len(mismatch.Problems) > shape.MaxProblems:
 			t.Fatalf("error %#v", err)
 		}
-		if took := time.Since(start); took > 15*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Fatalf("took %v", took)
 		}
 	})

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // MaxWAL sets how long the WAL of SQLite may grow before the writer empties it. Where
 // readers keep it from that, it tries again at the next commit.
@@ -44,3 +47,8 @@ func MergedQuantile(durations []time.Duration, parts int) func(float64) *float64
 
 // Allowance is what the rate of a replay allows.
 var Allowance = allowance
+
+// Leave takes dead deliveries of a subscription out of their lines.
+func (s *Store) Leave(ctx context.Context, subscriptionID string, ids ...string) (left bool, err error) {
+	return s.leave(ctx, subscriptionID, ids)
+}

@@ -169,8 +169,7 @@ func (t *lineTender) unpark(ctx context.Context) error {
 			return wrap("look for parked lines", err)
 		}
 		last = first[0]
-		sub := t.config.Load().Subscriptions[last]
-		for sub == nil || !sub.Parks() {
+		for sub := t.config.Load().Subscriptions[last]; sub == nil || !sub.Parks(); {
 			ids, err := t.read.Delivery.Query().Where(isParked, delivery.SubscriptionID(last)).Limit(lineChunk).IDs(ctx)
 			if err != nil {
 				return wrap("let parked lines go", err)
@@ -179,8 +178,12 @@ func (t *lineTender) unpark(ctx context.Context) error {
 				break
 			}
 			// The row says no more than before, so the log of changes need not hear of it.
-			if err := t.leave(ctx, ids); err != nil {
+			left, err := t.leave(ctx, last, ids)
+			if err != nil {
 				return wrap("let parked lines go", err)
+			}
+			if !left {
+				break
 			}
 		}
 	}
@@ -195,11 +198,12 @@ func isParked(sel *entsql.Selector) {
 	}))
 }
 
-// leave takes dead deliveries out of their lines, which go on.
-func (s *Store) leave(ctx context.Context, ids []string) (err error) {
+// leave takes dead deliveries of a subscription out of their lines, which go on. It reports
+// false, and has done nothing, where the rule of the subscription parks them by now.
+func (s *Store) leave(ctx context.Context, subscriptionID string, ids []string) (left bool, err error) {
 	tx, err := s.writes.Tx(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	done := false
 	defer func() {
@@ -219,27 +223,30 @@ func (s *Store) leave(ctx context.Context, ids []string) (err error) {
 		}
 		return err
 	}); err != nil {
-		return err
+		return false, err
 	}
 	cfg, err := s.lockHead(ctx, tx)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if sub := cfg.Subscriptions[subscriptionID]; sub != nil && sub.Parks() {
+		return false, nil
 	}
 	now := s.clock.Now()
 	var a acted
 	if err := s.moveUnder(ctx, tx, &a, lines, nil, cfg, now); err != nil {
-		return err
+		return false, err
 	}
 	if err := s.logChanges(ctx, tx, a.changes, now); err != nil {
-		return err
+		return false, err
 	}
 	if err := tx.Commit(); err != nil {
-		return err
+		return false, err
 	}
 	done = true
 	s.notifyChanges()
 	s.movedOn(a.moved)
-	return nil
+	return true, nil
 }
 
 // rekey makes keys for those that have none, where they have not been tried since their

@@ -118,6 +118,27 @@ func TestALineGoesOnThoughItsNextWasLocked(t *testing.T) {
 	eventually(t, "it has its turn after a restart", func() bool { return delivery(t, s, third.ID).Status == hub.DeliveryPending })
 }
 
+// Whoever lets parked lines go has read the rule a while before.
+func TestALineStaysParkedWhereTheRuleHasComeBack(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, url string) {
+		s, b := start(t, url)
+		src, e := newSource(t, s, b), newEndpoint(t, s, b)
+		sub := newSubscription(t, s, b, e, inOrder(hub.OrderingStrict, hub.PoisonPark))
+		head, next := made(t, s, newEvent(b, src, ofKey("k"))), made(t, s, newEvent(b, src, ofKey("k")))
+		settled(t, s, attempt(b, claimOne(t, s, e, head.ID), hub.AttemptRefused, hub.DeliveryDead))
+		if left, err := s.Leave(t.Context(), sub.ID, head.ID); left || err != nil {
+			t.Errorf("it left the line: %t, %v", left, err)
+		}
+		wantBehind(t, s, next.ID, head.ID)
+		got[*hub.Subscription](t)(s.UpdateSubscription(t.Context(), sub.ID, func(sub *hub.Subscription) error {
+			sub.Poison = hub.PoisonSkip
+			return nil
+		}))
+		eventually(t, "the line goes on", func() bool { return delivery(t, s, next.ID).Status == hub.DeliveryPending })
+	})
+}
+
 func TestTwoNodesKeepStrictOrder(t *testing.T) {
 	t.Parallel()
 	one, two, b := twoNodes(t)
@@ -126,9 +147,9 @@ func TestTwoNodesKeepStrictOrder(t *testing.T) {
 	must(t, two.Refresh(t.Context()))
 	const writers, each, keys = 4, 60, 5
 
-	var mu sync.Mutex
+	var mu sync.Mutex // guards sent and touched
 	sent := make(map[string][]hub.Sequence)
-	var touched sync.Map // deliveries that somebody cancels, perhaps while they are attempted
+	touched := make(map[string]bool) // deliveries that somebody cancels, perhaps while they are attempted
 	var writing, working sync.WaitGroup
 	stop := make(chan struct{})
 	for w := range writers {
@@ -142,7 +163,9 @@ func TestTwoNodesKeepStrictOrder(t *testing.T) {
 				}
 				if i%17 == 0 { // somebody else's hands on rows of the lines
 					list := deliveriesOf(t, s, ev.ID)
-					touched.Store(list[0].ID, true)
+					mu.Lock()
+					touched[list[0].ID] = true
+					mu.Unlock()
 					_, _ = s.CancelDelivery(t.Context(), list[0].ID) // it may have been delivered first
 				}
 			}
@@ -164,11 +187,11 @@ func TestTwoNodesKeepStrictOrder(t *testing.T) {
 				}
 				for _, l := range leases {
 					key := l.Event.OrderingKey
-					if _, canceled := touched.Load(l.Delivery.ID); !canceled {
-						mu.Lock()
+					mu.Lock()
+					if !touched[l.Delivery.ID] {
 						sent[key] = append(sent[key], l.Event.Sequence)
-						mu.Unlock()
 					}
+					mu.Unlock()
 					status := hub.DeliveryDelivered
 					if l.Event.Sequence%13 == 0 {
 						status = hub.DeliveryDead

@@ -63,7 +63,7 @@ func TestReleasingWhatIsHeldWaitsForNobodyWhoWaitsForIt(t *testing.T) {
 		}
 		reshaped.Store(true)
 		acting.Wait()
-		if took := time.Since(began); took > 20*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("it took %s", took)
 		}
 		for _, id := range ids {

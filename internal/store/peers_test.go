@@ -75,8 +75,15 @@ func TestANodeThatLosesItsConnectionTakesANewPlace(t *testing.T) {
 		_, second := counts(two)
 		return first && second
 	}
-	testkit.Eventually(t, "the nodes count each other", bothCounted)
-	before := one.Peers().Self
+	var before string
+	testkit.Eventually(t, "the nodes count each other", func() bool {
+		p := one.Peers()
+		if p == nil || !bothCounted() {
+			return false
+		}
+		before = p.Self
+		return true
+	})
 	conn, err := pgx.Connect(t.Context(), url)
 	must(t, err)
 	defer func() { _ = conn.Close(context.Background()) }()
@@ -84,11 +91,14 @@ func TestANodeThatLosesItsConnectionTakesANewPlace(t *testing.T) {
 		WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND p.id = $1`, before)
 	must(t, err)
 	testkit.Eventually(t, "it has a new place", func() bool { p := one.Peers(); return p != nil && p.Self != before })
-	testkit.Eventually(t, "the nodes count each other again", bothCounted)
-	for _, s := range []*store.Store{one, two} {
-		if n := s.Peers().Count(); n != 2 {
-			t.Errorf("a node knows of %d", n)
-		}
+	var known [2]int
+	testkit.Eventually(t, "the nodes count each other again", func() bool {
+		a, b := one.Peers(), two.Peers()
+		known = [2]int{a.Count(), b.Count()}
+		return a != nil && b != nil && bothCounted()
+	})
+	if known != [2]int{2, 2} {
+		t.Errorf("the nodes know of %v", known)
 	}
 }
 

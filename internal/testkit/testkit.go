@@ -8,7 +8,9 @@ package testkit
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/nats-io/nats-server/v2/server"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -43,7 +46,7 @@ func Postgres(t testing.TB) string {
 	if text == "" {
 		text = "postgres://postgres@127.0.0.1:5432/postgres"
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	admin, err := pgx.Connect(ctx, text)
 	if err != nil {
@@ -55,7 +58,7 @@ func Postgres(t testing.TB) string {
 		Missing(t, "no database could be made: %v; %s", err, how)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		admin, err := pgx.Connect(ctx, text)
 		if err != nil {
@@ -63,7 +66,14 @@ func Postgres(t testing.TB) string {
 			return
 		}
 		defer func() { _ = admin.Close(ctx) }()
-		if _, err := admin.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		// PostgreSQL gives sessions a few seconds to end, which on a busy machine may be too few.
+		for err = drop(ctx, admin, name); inUse(err); err = drop(ctx, admin, name) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		if err != nil {
 			t.Errorf("drop %s: %v", name, err)
 		}
 	})
@@ -73,6 +83,18 @@ func Postgres(t testing.TB) string {
 	}
 	u.Path = "/" + name
 	return u.String()
+}
+
+func drop(ctx context.Context, admin *pgx.Conn, name string) error {
+	_, err := admin.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
+	return err
+}
+
+// inUse reports whether an error says that others still use what is to be dropped.
+func inUse(err error) bool {
+	const objectInUse = "55006"
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == objectInUse
 }
 
 // EachDatabase runs a test on SQLite and on PostgreSQL, in parallel, each with an empty
@@ -98,7 +120,7 @@ func NATS(t testing.TB) (url string, stop func()) {
 		t.Fatalf("make a NATS server: %v", err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("the NATS server did not start")
 	}
 	stop = func() { s.Shutdown(); s.WaitForShutdown() }
@@ -182,12 +204,15 @@ func Program(t testing.TB, how string, names ...string) string {
 	return ""
 }
 
+// patience is how long a test waits for what comes at once on a machine that is not busy.
+const patience = 2 * time.Minute
+
 // Eventually waits until a condition holds, and fails the test when it does not
-// within 30 seconds. It polls, because what it waits for happens in other processes
+// within two minutes. It polls, because what it waits for happens in other processes
 // and goroutines that tell nobody.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
@@ -200,13 +225,29 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// FreeAddr returns a loopback address that nothing listens on at the moment.
+// The ports that FreeAddr chooses from: systems choose others for those who do not care.
+const firstPort, lastPort = 10_000, 29_999
+
+// FreeAddr returns a loopback address that nothing listens on, and that nobody else gets
+// until the test ends: neither of this function, in whichever process, nor of the system.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(fmt.Errorf("find a free port: %w", err))
+	var err error
+	for range 1000 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+mathrand.IntN(lastPort-firstPort+1)))
+		var kept net.PacketConn // of UDP, which nobody here uses: who has it has the port
+		if kept, err = new(net.ListenConfig).ListenPacket(context.Background(), "udp", addr); err != nil {
+			continue
+		}
+		var l net.Listener
+		if l, err = new(net.ListenConfig).Listen(context.Background(), "tcp", addr); err != nil {
+			_ = kept.Close()
+			continue
+		}
+		_ = l.Close()
+		t.Cleanup(func() { _ = kept.Close() })
+		return addr
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal(fmt.Errorf("find a free port: %w", err))
+	return ""
 }

@@ -96,7 +96,7 @@ func follow(t *testing.T, w *world, up *hub.Upstream) (stop func()) {
 	credentials := credential.NewBook(transport, guard, hub.SystemClock{})
 	s := fetch.Start(t.Context(), fetch.Config{
 		Store: w, Door: w, Clock: hub.SystemClock{}, Logger: slog.New(slog.DiscardHandler),
-		Fetchers: map[hub.SourceKind]fetch.Fetcher{hub.SourceGraphQL: graphqlsub.New(credentials, hub.SystemClock{}, "hub_test", graphqlsub.Bounds{Answer: time.Second, Silence: 2 * time.Second})},
+		Fetchers: map[hub.SourceKind]fetch.Fetcher{hub.SourceGraphQL: graphqlsub.New(credentials, hub.SystemClock{}, "hub_test", graphqlsub.Bounds{Answer: time.Minute, Silence: 5 * time.Minute})},
 	})
 	stop = sync.OnceFunc(func() {
 		if err := s.Stop(t.Context()); err != nil {

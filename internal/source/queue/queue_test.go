@@ -127,20 +127,26 @@ func (w *world) events() []*hub.Event {
 	return list
 }
 
+// patience is how long is waited for what comes at once on a machine that is not busy.
+const patience = time.Minute
+
 // serveNATS starts a server with a stream that captures "kept".
 func serveNATS(t *testing.T) (url string, conn *nats.Conn) {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir()})
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), AuthTimeout: patience.Seconds(),
+		MaxPending: 256 << 20, WriteDeadline: patience, // it cuts nobody off who is slow
+	})
 	must(t, err)
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("the server does not start")
 	}
-	conn, err = nats.Connect(s.ClientURL())
+	conn, err = nats.Connect(s.ClientURL(), nats.Timeout(patience))
 	must(t, err)
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(patience))
 	must(t, err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KEPT", Subjects: []string{"kept"}, Storage: jetstream.MemoryStorage})
 	must(t, err)
@@ -156,7 +162,7 @@ func TestABreakBetweenCommitAndAcknowledgement(t *testing.T) {
 	for name, setUp := range map[string]func(t *testing.T) (url string, auth *hub.EndpointAuth, send func(n int), left func(src *hub.Source) int){
 		"NATS": func(t *testing.T) (string, *hub.EndpointAuth, func(n int), func(src *hub.Source) int) {
 			url, conn := serveNATS(t)
-			js, err := jetstream.New(conn)
+			js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(patience))
 			must(t, err)
 			send := func(n int) {
 				_, err := js.Publish(t.Context(), "kept", body(n))
@@ -285,7 +291,7 @@ func TestKeysThatCannotBeStored(t *testing.T) {
 	if e := w.events()[2]; !strings.HasPrefix(e.DedupeKey, topic+":0:0:") {
 		t.Errorf("came %+v", e)
 	}
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(patience))
 	must(t, err)
 	testkit.Eventually(t, "the consumer is gone", func() bool {
 		_, err := js.Consumer(t.Context(), "KEPT", "hookgraph-"+src.ID)
