@@ -153,6 +153,11 @@ func TestServersThatMisbehaveOverWebSocket(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}, want: "has not acknowledged the connection"},
+		"pings and does not listen": {behave: func(ctx context.Context, c *websocket.Conn) {
+			if heard(ctx, c, "connection_init") && say(ctx, c, `{"type":"ping"}`) {
+				time.Sleep(time.Minute)
+			}
+		}, want: "has not acknowledged the connection"},
 		"floods pings": {behave: ready(func(ctx context.Context, c *websocket.Conn) {
 			go forever(ctx, c)
 			for say(ctx, c, `{"type":"ping"}`) {
