@@ -154,9 +154,10 @@ func TestServersThatMisbehaveOverWebSocket(t *testing.T) {
 			}
 		}, want: "has not acknowledged the connection"},
 		"pings and does not listen": {behave: func(ctx context.Context, c *websocket.Conn) {
-			if heard(ctx, c, "connection_init") && say(ctx, c, `{"type":"ping"}`) {
-				time.Sleep(time.Minute)
-			}
+			heard(ctx, c, "connection_init")
+			time.Sleep(time.Millisecond)
+			say(ctx, c, `{"type":"ping"}`)
+			time.Sleep(time.Minute)
 		}, want: "has not acknowledged the connection"},
 		"floods pings": {behave: ready(func(ctx context.Context, c *websocket.Conn) {
 			go forever(ctx, c)
