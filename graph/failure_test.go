@@ -53,7 +53,9 @@ func TestFailuresShowNothingInternal(t *testing.T) {
 				open := cfg.View
 				cfg.View = func(sight hub.Sight) graph.View { return failing{open(sight), c.fail} }
 				cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-				cfg.QueryTimeout = 100 * time.Millisecond
+				if c.code == "TIMEOUT" {
+					cfg.QueryTimeout = 100 * time.Millisecond
+				}
 			})
 			answer := b.ask(`{ viewer { role } sources { totalCount } events { totalCount } }`)
 			if answer.code() != c.code || strings.Contains(answer.Raw, "postgres") || strings.Contains(answer.Raw, "goroutine") || answer.Status != 200 {
@@ -174,7 +176,7 @@ func TestAReaderThatDoesNotReadIsCutOff(t *testing.T) {
 	must(t, err)
 	began := time.Now()
 	ended.Wait() // nothing is ever read from the connection
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 60*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	if answer := b.ask(`{ viewer { role } }`); answer.Status != http.StatusOK {

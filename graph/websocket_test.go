@@ -9,12 +9,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/hookgraph/hookgraph/graph/transport"
 	"github.com/hookgraph/hookgraph/internal/hub"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 // socket is a WebSocket client that says what it wants to see.
@@ -56,20 +58,26 @@ type message struct {
 	Payload json.RawMessage
 }
 
+// read returns the next message but pings, which it answers.
 func (s *socket) read() (message, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
 	defer cancel()
 	for {
-		_, data, err := s.conn.Read(ctx)
-		if err != nil {
-			return message{}, err
+		m, err := s.next(ctx)
+		if err != nil || m.Type != "ping" {
+			return m, err
 		}
-		var m message
-		must(s.t, json.Unmarshal(data, &m))
-		if m.Type != "ping" {
-			return m, nil
-		}
+		_ = s.conn.Write(ctx, websocket.MessageText, []byte(`{"type":"pong"}`)) // where it fails, reading does too
 	}
+}
+
+// next returns the next message, whatever it is.
+func (s *socket) next(ctx context.Context) (m message, err error) {
+	_, data, err := s.conn.Read(ctx)
+	if err == nil {
+		must(s.t, json.Unmarshal(data, &m))
+	}
+	return m, err
 }
 
 // expect reads a message of a type.
@@ -281,42 +289,68 @@ func TestDrainingClosesWebSocketsWith1012(t *testing.T) {
 	}
 }
 
-// quick is a handler whose clocks tick fast, without an executor.
-func quick(t testing.TB) string {
-	h := transport.New(transport.Config{
-		Authenticate: func(context.Context, string) (*hub.Viewer, error) { return &hub.Viewer{}, nil },
-		InitTimeout:  50 * time.Millisecond, PingInterval: 20 * time.Millisecond,
+// inBubble runs a story with a handler without an executor, in which time passes only when
+// nothing else can happen.
+func inBubble(t *testing.T, story func(t *testing.T, dial func() *socket)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := transport.New(transport.Config{
+			Authenticate: func(context.Context, string) (*hub.Viewer, error) { return &hub.Viewer{}, nil },
+		})
+		pipe := testkit.NewPipe()
+		server := httptest.NewUnstartedServer(h)
+		_ = server.Listener.Close()
+		server.Listener = pipe
+		server.Start()
+		t.Cleanup(func() {
+			_ = h.Drain(context.Background())
+			server.Close()
+		})
+		client := &http.Client{Transport: &http.Transport{DialContext: pipe.Dial}}
+		story(t, func() *socket {
+			conn, _, err := websocket.Dial(t.Context(), "http://hub/graphql", &websocket.DialOptions{
+				Subprotocols: []string{"graphql-transport-ws"}, HTTPClient: client,
+			})
+			must(t, err)
+			t.Cleanup(func() { _ = conn.CloseNow() })
+			return &socket{t, conn}
+		})
 	})
-	server := httptest.NewServer(h)
-	t.Cleanup(func() {
-		_ = h.Drain(context.Background())
-		server.Close()
-	})
-	return server.URL
 }
 
 func TestWebSocketsThatStaySilentAreClosed(t *testing.T) {
 	t.Parallel()
-	url := quick(t)
 	t.Run("before init", func(t *testing.T) {
-		dial(t, url).closed(4408)
+		inBubble(t, func(_ *testing.T, dial func() *socket) { dial().closed(4408) })
 	})
 	t.Run("after two pings", func(t *testing.T) {
-		s := dial(t, url)
-		s.send(`{"type":"connection_init"}`)
-		s.closed(4499)
+		inBubble(t, func(t *testing.T, dial func() *socket) {
+			s := dial()
+			s.send(`{"type":"connection_init"}`)
+			s.expect("connection_ack")
+			for range 2 {
+				if m, err := s.next(t.Context()); err != nil || m.Type != "ping" {
+					t.Fatalf("got %+v, %v", m, err)
+				}
+			}
+			if m, err := s.next(t.Context()); websocket.CloseStatus(err) != 4499 {
+				t.Errorf("got %+v, %v", m, err)
+			}
+		})
 	})
 	t.Run("but not while pongs come", func(t *testing.T) {
-		s := dial(t, url)
-		s.send(`{"type":"connection_init"}`)
-		for pings := 0; pings < 10; {
-			_, data, err := s.conn.Read(t.Context())
-			must(t, err)
-			if strings.Contains(string(data), "ping") {
-				pings++
+		inBubble(t, func(t *testing.T, dial func() *socket) {
+			s := dial()
+			s.send(`{"type":"connection_init"}`)
+			s.expect("connection_ack")
+			for range 10 {
+				if m, err := s.next(t.Context()); err != nil || m.Type != "ping" {
+					t.Fatalf("got %+v, %v", m, err)
+				}
 				s.send(`{"type":"pong"}`)
 			}
-		}
+		})
 	})
 }
 

@@ -99,6 +99,7 @@ func TestAccessTokensAreSharedAndRenewedOnce(t *testing.T) {
 	if n := tokens.asked.Load(); n != 1 {
 		t.Fatalf("the token server was asked %d times", n)
 	}
+	revoked := time.Now()
 	valid.Store("Bearer t2") // the first token is revoked
 	round()
 	if tokens.asked.Load() != 2 || refused.Load() != many {
@@ -114,7 +115,9 @@ func TestAccessTokensAreSharedAndRenewedOnce(t *testing.T) {
 	// Refused with a token that has just been renewed, an attempt has failed: no third token.
 	valid.Store("Bearer never")
 	id := store.publish("end_1", "x")[0]
-	if a := store.awaitAttempts(t, id, 1); a.StatusCode != http.StatusUnauthorized || tokens.asked.Load() != 2 {
+	a := store.awaitAttempts(t, id, 1)
+	const justNow = 10 * time.Second // on a machine that took longer for all this, a third one is right
+	if a.StatusCode != http.StatusUnauthorized || tokens.asked.Load() != 2 && time.Since(revoked) < justNow {
 		t.Errorf("%+v, after %d tokens", a, tokens.asked.Load())
 	}
 }
@@ -127,6 +130,7 @@ func TestATokenServerThatFailsIsLeftAlone(t *testing.T) {
 	store := newFakeStore(tokens.endpoint(url))
 	store.configuration.Endpoints["end_1"].MaxConcurrency = 4
 	newDispatcher(t, store, loopback(t))
+	began := time.Now()
 	ids := store.publish("end_1", "a", "b", "c", "d", "e", "f", "g", "h")
 	for _, id := range ids {
 		a := store.awaitAttempts(t, id, 1)
@@ -135,9 +139,14 @@ func TestATokenServerThatFailsIsLeftAlone(t *testing.T) {
 		}
 	}
 	// One fetch, in the two ways in which a client can identify itself, and one more
-	// where all of this took longer than the rest.
-	if n := tokens.asked.Load(); n > 4 {
-		t.Errorf("the token server was asked %d times", n)
+	// after each rest that all of this outlasted.
+	most, asked := int64(2), tokens.asked.Load()
+	for rest, took := time.Second, time.Since(began); took >= rest; rest *= 2 {
+		took -= rest
+		most += 2
+	}
+	if asked > most {
+		t.Errorf("the token server was asked %d times", asked)
 	}
 }
 

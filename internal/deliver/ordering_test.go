@@ -26,7 +26,7 @@ func TestWhatBecomesStaleIsNotAttempted(t *testing.T) {
 			return answer(500), nil
 		}), func(*deliver.Config) {})
 		id := store.publish("end_1", "one")[0]
-		store.await(t, "it is canceled", func() bool { return store.rows[id].delivery.Status == hub.DeliveryCanceled })
+		store.await(t, "it is canceled", func() bool { return store.delivery(id).Status == hub.DeliveryCanceled })
 		d := store.delivery(id)
 		if sent != 1 || d.Reason != "dlv_newer was delivered before" || d.CompletedAt.IsZero() || len(store.attemptsOf(id)) != 1 {
 			t.Errorf("%d were sent of %+v", sent, d)

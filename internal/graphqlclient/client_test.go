@@ -6,17 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
 	"github.com/hookgraph/hookgraph/internal/graphqlclient"
+	"github.com/hookgraph/hookgraph/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,8 +28,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // connection was made.
 func upstream(t *testing.T, protocols []string, behave func(ctx context.Context, conn *websocket.Conn)) string {
 	t.Helper()
+	return upstreamAt(t, nil, protocols, behave)
+}
+
+// upstreamAt is upstream behind a listener; nil makes one.
+func upstreamAt(t *testing.T, at net.Listener, protocols []string, behave func(ctx context.Context, conn *websocket.Conn)) string {
+	t.Helper()
 	var behaving sync.WaitGroup // the server knows nothing of connections that are WebSockets
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		behaving.Add(1)
 		defer behaving.Done()
 		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: protocols})
@@ -36,6 +45,11 @@ func upstream(t *testing.T, protocols []string, behave func(ctx context.Context,
 		defer func() { _ = conn.CloseNow() }()
 		behave(r.Context(), conn)
 	}))
+	if at != nil {
+		_ = server.Listener.Close()
+		server.Listener = at
+	}
+	server.Start()
 	t.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
@@ -70,13 +84,19 @@ func ready(behave func(ctx context.Context, conn *websocket.Conn)) func(context.
 	}
 }
 
+// patience is how long a test waits for what does come.
+const patience = time.Minute
+
 // follow follows a server until it ends, and returns the data that came.
 func follow(t *testing.T, c *graphqlclient.Client) (data []string, err error) {
 	t.Helper()
 	transport := &http.Transport{}
+	if c.HTTP != nil {
+		transport = c.HTTP.Transport.(*http.Transport)
+	}
 	defer transport.CloseIdleConnections()
 	c.HTTP = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err = c.Follow(ctx, "subscription { x }", json.RawMessage(`{"after":1}`), nil, func(r graphqlclient.Result) error {
 		data = append(data, string(r.Data))
@@ -110,11 +130,13 @@ func TestServersThatMisbehaveOverWebSocket(t *testing.T) {
 	}
 	says := func(texts ...string) func(context.Context, *websocket.Conn) {
 		return ready(func(ctx context.Context, conn *websocket.Conn) {
-			for _, text := range texts {
-				if !say(ctx, conn, text) {
-					return
+			go func() { // it reads meanwhile
+				for _, text := range texts {
+					if !say(ctx, conn, text) {
+						return
+					}
 				}
-			}
+			}()
 			forever(ctx, conn)
 		})
 	}
@@ -126,26 +148,30 @@ func TestServersThatMisbehaveOverWebSocket(t *testing.T) {
 	}{
 		"never acknowledges": {behave: forever, want: "has not acknowledged the connection"},
 		"pings before it agrees": {behave: func(ctx context.Context, c *websocket.Conn) {
+			go forever(ctx, c)
 			for say(ctx, c, `{"type":"ping"}`) {
 				time.Sleep(time.Millisecond)
 			}
+		}, want: "has not acknowledged the connection"},
+		"pings and does not listen": {behave: func(ctx context.Context, c *websocket.Conn) {
+			heard(ctx, c, "connection_init")
+			time.Sleep(time.Millisecond)
+			say(ctx, c, `{"type":"ping"}`)
+			time.Sleep(time.Minute)
 		}, want: "has not acknowledged the connection"},
 		"floods pings": {behave: ready(func(ctx context.Context, c *websocket.Conn) {
 			go forever(ctx, c)
 			for say(ctx, c, `{"type":"ping"}`) {
 			}
 		}), want: "pings without end"},
-		"falls silent": {behave: ready(func(ctx context.Context, _ *websocket.Conn) {
-			bounded, cancel := context.WithTimeout(ctx, 3*time.Second) // the connection is none of the server's any more
-			defer cancel()
-			<-bounded.Done()
-		}), want: "no sign of life"},
+		"falls silent":         {behave: ready(forever), want: "no sign of life"},
 		"sends a huge message": {behave: says(`{"id":"1","type":"next","payload":{"data":"` + strings.Repeat("x", 2<<20) + `"}}`), want: "more than 1 MiB", lasting: true},
 		"sends garbage":        {behave: says("garbage"), want: "no message"},
 		"sends no result":      {behave: says(`{"id":"1","type":"next","payload":[1]}`), want: "no result"},
 		"sends before it agrees": {behave: func(ctx context.Context, c *websocket.Conn) {
-			say(ctx, c, `{"id":"1","type":"next","payload":{"data":{}}}`)
-			forever(ctx, c)
+			if heard(ctx, c, "connection_init") && say(ctx, c, `{"id":"1","type":"next","payload":{"data":{}}}`) {
+				forever(ctx, c)
+			}
 		}, want: "before it acknowledged"},
 		"speaks another protocol":  {behave: forever, protocols: []string{"graphql-ws"}, want: "does not speak graphql-transport-ws", lasting: true},
 		"refuses the credentials":  {behave: closes(4403, "Forbidden"), want: "does not accept the credentials: Forbidden", lasting: true},
@@ -165,33 +191,44 @@ func TestServersThatMisbehaveOverWebSocket(t *testing.T) {
 			if protocols == nil {
 				protocols = []string{"graphql-transport-ws"}
 			}
-			silence := 5 * time.Second
-			if name == "falls silent" {
-				silence = 300 * time.Millisecond
-			}
-			_, err := follow(t, &graphqlclient.Client{URL: upstream(t, protocols, test.behave), Answer: time.Second, Silence: silence, MaxMessage: 1 << 20})
-			wrong(t, err, test.want, test.lasting)
+			synctest.Test(t, func(t *testing.T) { // where no machine is too slow for an answer
+				pipe := testkit.NewPipe()
+				_, err := follow(t, &graphqlclient.Client{
+					URL: upstreamAt(t, pipe, protocols, test.behave), Answer: 900 * time.Millisecond, Silence: 5 * time.Second, MaxMessage: 1 << 20,
+					HTTP: &http.Client{Transport: &http.Transport{DialContext: pipe.Dial}},
+				})
+				wrong(t, err, test.want, test.lasting)
+			})
 		})
 	}
 }
 
 func TestASilentServerIsAskedForASignOfLife(t *testing.T) {
 	t.Parallel()
-	url := upstream(t, []string{"graphql-transport-ws"}, ready(func(ctx context.Context, conn *websocket.Conn) {
-		for range 5 { // longer than the silence that is borne
-			if !heard(ctx, conn, "ping") || !say(ctx, conn, `{"type":"pong"}`) {
-				return
+	synctest.Test(t, func(t *testing.T) {
+		pipe := testkit.NewPipe()
+		url := upstreamAt(t, pipe, []string{"graphql-transport-ws"}, ready(func(ctx context.Context, conn *websocket.Conn) {
+			for range 5 { // longer than the silence that is borne
+				if !heard(ctx, conn, "ping") || !say(ctx, conn, `{"type":"pong"}`) {
+					return
+				}
 			}
+			say(ctx, conn, `{"id":"1","type":"next","payload":{"data":{"n": 1.0}}}`)
+			say(ctx, conn, `{"id":"1","type":"complete"}`)
+			heard(ctx, conn, "none")
+		}))
+		began := time.Now()
+		data, err := follow(t, &graphqlclient.Client{
+			URL: url, Silence: 9 * time.Second, HTTP: &http.Client{Transport: &http.Transport{DialContext: pipe.Dial}},
+		})
+		wrong(t, err, "ended the stream", false)
+		if len(data) != 1 || data[0] != `{"n": 1.0}` {
+			t.Errorf("%q came", data)
 		}
-		say(ctx, conn, `{"id":"1","type":"next","payload":{"data":{"n": 1.0}}}`)
-		say(ctx, conn, `{"id":"1","type":"complete"}`)
-		heard(ctx, conn, "none")
-	}))
-	data, err := follow(t, &graphqlclient.Client{URL: url, Silence: 900 * time.Millisecond})
-	wrong(t, err, "ended the stream", false)
-	if len(data) != 1 || data[0] != `{"n": 1.0}` {
-		t.Errorf("%q came", data)
-	}
+		if took := time.Since(began); took != 15*time.Second {
+			t.Errorf("it asked five times within %s", took)
+		}
+	})
 }
 
 func TestServersThatMisbehaveOverEvents(t *testing.T) {
@@ -244,7 +281,14 @@ func TestServersThatMisbehaveOverEvents(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(test.handler)
 			t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-			data, err := follow(t, &graphqlclient.Client{URL: server.URL, Answer: time.Second, Silence: time.Second, MaxMessage: 1 << 20})
+			answer, silence := patience/2, patience/2
+			switch test.want {
+			case "did not answer within":
+				answer = time.Second
+			case "no sign of life":
+				silence = time.Second
+			}
+			data, err := follow(t, &graphqlclient.Client{URL: server.URL, Answer: answer, Silence: silence, MaxMessage: 1 << 20})
 			wrong(t, err, test.want, test.lasting)
 			if got := strings.Join(data, ""); got != test.data {
 				t.Errorf("%q came", got)

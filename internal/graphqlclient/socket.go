@@ -105,6 +105,10 @@ func (s *socket) init(ctx context.Context) error {
 	}
 	for {
 		m, err := s.read(bounded)
+		beat := err == nil && (m.Type == "ping" || m.Type == "pong")
+		if beat {
+			err = s.answer(bounded, m)
+		}
 		switch {
 		case err != nil && ctx.Err() == nil && bounded.Err() != nil:
 			return s.errorf("has not acknowledged the connection within %s", s.Answer)
@@ -112,10 +116,7 @@ func (s *socket) init(ctx context.Context) error {
 			return err
 		case m.Type == "connection_ack":
 			return nil
-		case m.Type == "ping" || m.Type == "pong":
-			if err := s.answer(bounded, m); err != nil {
-				return err
-			}
+		case beat:
 		default:
 			return s.errorf("sent %.40q before it acknowledged the connection", m.Type)
 		}
