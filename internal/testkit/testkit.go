@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,13 +202,33 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// FreeAddr returns a loopback address that nothing listens on at the moment.
+// FreeAddr returns a loopback address that nothing listens on. On Linux it stays the
+// test's until the test ends, also while what listens on it is away: a socket is bound to
+// it that does not listen, so that the system gives the port to nobody who asks for any,
+// and lets those listen who name it. Elsewhere it is free at the moment alone.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(fmt.Errorf("find a free port: %w", err))
+	fail := func(err error) {
+		if err != nil {
+			t.Fatal(fmt.Errorf("find a free port: %w", err))
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	syscall.ForkLock.RLock()
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(socket)
+	}
+	syscall.ForkLock.RUnlock()
+	fail(err)
+	release := func() { _ = syscall.Close(socket) }
+	if runtime.GOOS == "linux" {
+		t.Cleanup(release)
+	} else {
+		defer release()
+	}
+	fail(syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)) // as Go's listeners have it
+	fail(syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	bound, err := syscall.Getsockname(socket)
+	fail(err)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.(*syscall.SockaddrInet4).Port))
 }
