@@ -62,13 +62,19 @@ func TestReplayOfDeadDeliveries(t *testing.T) {
 	onBoth(t, func(t *testing.T, o config.Server) {
 		c := start(t, o)
 		var well atomic.Bool
-		owner := listen(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		asked := make(chan struct{}) // closed: both replays were asked for
+		owner := listen(t, func(w http.ResponseWriter, r *http.Request, _ int) {
 			if !well.Load() {
 				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			select {
+			case <-asked:
+			case <-r.Context().Done():
 			}
 		})
 		c.source("s")
-		endpoint, secret := c.endpoint(owner.URL, `retryPolicy: {schedule: ["PT0S"]}`)
+		endpoint, secret := c.endpoint(owner.URL, `timeout: "PT30S", retryPolicy: {schedule: ["PT0S"]}`)
 		c.subscribe(endpoint, "")
 		const n = 7
 		var dead []string
@@ -86,6 +92,7 @@ func TestReplayOfDeadDeliveries(t *testing.T) {
 		if first.Replay.ID != again.Replay.ID {
 			t.Errorf("asked twice, two replays run: %+v %+v", first.Replay, again.Replay)
 		}
+		close(asked)
 		if r := c.replayed(first.Replay.ID); r.State != "COMPLETED" || r.Total != n || r.Done != n || r.Failed != 0 {
 			t.Errorf("%+v", r)
 		}
@@ -266,7 +273,7 @@ func TestCancelingAReplay(t *testing.T) {
 		owner := listen(t, nil)
 		endpoint, _ := c.endpoint(owner.URL, "")
 		subscription := c.subscribe(endpoint, "")
-		p := c.replay(fmt.Sprintf(`events: {}, toSubscriptionId: %q, rate: 5`, subscription))
+		p := c.replay(fmt.Sprintf(`events: {}, toSubscriptionId: %q, rate: 1`, subscription))
 		testkit.Eventually(t, "it has begun", func() bool { return len(owner.got()) > 0 })
 		var ignored any
 		c.do(&ignored, `mutation ($id: ID!) { cancelReplay(id: $id) { replay { state } userErrors { message } } }`, map[string]any{"id": p.Replay.ID})
@@ -290,7 +297,7 @@ func TestAReplayGoesOnAfterARestart(t *testing.T) {
 		owner := listen(t, nil)
 		endpoint, _ := c.endpoint(owner.URL, "")
 		subscription := c.subscribe(endpoint, "")
-		p := c.replay(fmt.Sprintf(`events: {}, toSubscriptionId: %q, rate: 40`, subscription))
+		p := c.replay(fmt.Sprintf(`events: {}, toSubscriptionId: %q, rate: 5`, subscription)) // for 12 s
 		testkit.Eventually(t, "it has begun", func() bool { return len(owner.got()) > 3 })
 		c.stop()
 		if len(owner.got()) >= n {
