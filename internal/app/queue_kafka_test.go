@@ -100,7 +100,7 @@ func TestKafkaBetweenTwoHubsLosesAndRepeatsNothing(t *testing.T) {
 			second.kill()
 			second.start()
 		case 500: // what is being published at that moment would open the breaker for 30 seconds
-			testkit.Eventually(t, "all is published", func() bool { return stored() >= int64(sent) })
+			a.allDelivered(sent)
 			broker.Close()
 			broker = testkit.KafkaCluster(t, kept...)
 		}

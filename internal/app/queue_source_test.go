@@ -136,6 +136,16 @@ func (c *client) publishNumbers(first, bound int) {
 	c.do(&ignored, `mutation { publishEvents(input: [`+strings.Join(input, ",")+`]) { userErrors { message } } }`, nil)
 }
 
+// allDelivered waits until every delivery of a hub is made and recorded.
+func (c *client) allDelivered(n int) {
+	c.t.Helper()
+	testkit.Eventually(c.t, "all is published", func() bool {
+		var got struct{ Deliveries struct{ TotalCount int } }
+		c.do(&got, `{ deliveries(first: 1, filter: {statuses: [DELIVERED]}) { totalCount } }`, nil)
+		return got.Deliveries.TotalCount == n
+	})
+}
+
 // wantNumbers waits until so many events have come, and wants them to be those of the
 // numbers from 0 on, each once.
 func (c *client) wantNumbers(source string, total int) {
@@ -183,10 +193,7 @@ func TestAQueueBetweenTwoHubsLosesAndRepeatsNothing(t *testing.T) {
 			second.kill()
 			second.start()
 		case 500: // what is being published at that moment would open the breaker for 30 seconds
-			testkit.Eventually(t, "all is published", func() bool {
-				stream, err := js.Stream(t.Context(), "ORDERS")
-				return err == nil && stream.CachedInfo().State.Msgs == uint64(sent)
-			})
+			a.allDelivered(sent)
 			broker.kill()
 			broker.start()
 		}
@@ -272,9 +279,10 @@ func TestMessagesBecomeEvents(t *testing.T) {
 		return said != nil && contains(*said, "broker")
 	})
 	broker.start()
-	if _, err := js.Publish(t.Context(), "kept.a", []byte(`{"type":"after"}`)); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Eventually(t, "the test is connected again and publishes", func() bool {
+		_, err := js.Publish(t.Context(), "kept.a", []byte(`{"type":"after"}`), jetstream.WithMsgID("after")) // which is kept once
+		return err == nil
+	})
 	testkit.Eventually(t, "it goes on", func() bool { return c.countOf(source) == 4 && c.fetched(source).Error == nil })
 
 	// The consumer goes with its source.
