@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -150,7 +151,9 @@ func (c *client) allDelivered(n int) {
 // numbers from 0 on, each once.
 func (c *client) wantNumbers(source string, total int) {
 	c.t.Helper()
-	testkit.Eventually(c.t, "all have come", func() bool { return c.countOf(source) >= total })
+	// A broker hands over again what a process that was killed had not acknowledged, after a
+	// wait that may come twice.
+	testkit.EventuallyWithin(c.t, 90*time.Second, "all have come", func() bool { return c.countOf(source) >= total })
 	seen := map[string]bool{}
 	for _, e := range c.eventsOf(source) {
 		seen[e.RawBody] = true

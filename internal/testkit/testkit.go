@@ -189,7 +189,13 @@ func Program(t testing.TB, how string, names ...string) string {
 // and goroutines that tell nobody.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	EventuallyWithin(t, 30*time.Second, what, condition)
+}
+
+// EventuallyWithin is Eventually with another bound, for what rightly takes longer.
+func EventuallyWithin(t testing.TB, bound time.Duration, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(bound)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
