@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -65,5 +66,50 @@ func TestStreamsEndWithTheirKey(t *testing.T) {
 	must(t, err)
 	if _, after := next(); e.name != "complete" || !errors.Is(after, io.EOF) {
 		t.Errorf("got %+v, %v", e, after)
+	}
+}
+
+// The end of a credential that says when it ends is not left to the next look at it.
+func TestStreamsEndWhenTheirCredentialExpires(t *testing.T) {
+	t.Parallel()
+	var expires sync.Map // by token: a second after it was shown first
+	b := setup(t, func(cfg *graph.Config) {
+		cfg.KeyInterval = time.Hour
+		authenticate := cfg.Authenticate
+		cfg.Authenticate = func(ctx context.Context, token string) (*hub.Viewer, error) {
+			kept, _ := expires.LoadOrStore(token, time.Now().Add(time.Second))
+			if !time.Now().Before(kept.(time.Time)) {
+				return nil, hub.NewError(hub.CodeUnauthenticated, "the token has expired")
+			}
+			viewer, err := authenticate(ctx, operatorKey)
+			if err != nil {
+				return nil, err
+			}
+			short := *viewer
+			short.ExpiresAt = kept.(time.Time)
+			return &short, nil
+		}
+	})
+	socket := b.dial(t)
+	socket.send(`{"type":"connection_init","payload":{"authorization":"Bearer one"}}`)
+	socket.closed(4403)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, next := b.events(ctx, t, streamQuery, "Authorization", "Bearer two")
+	var told string
+	for {
+		e, err := next()
+		if err != nil {
+			break
+		}
+		told += e.name + " " + e.data + "\n"
+	}
+	if !strings.Contains(told, string(hub.CodeUnauthenticated)) || !strings.Contains(told, "complete") {
+		t.Errorf("got %s", told)
+	}
+	for _, token := range []string{"one", "two"} {
+		if end, _ := expires.Load(token); time.Now().Before(end.(time.Time)) {
+			t.Errorf("%s ended before its time", token)
+		}
 	}
 }

@@ -43,7 +43,7 @@ func main() {
 	flag.StringVar(&o.databaseURL, "database-url", "", "database of the hub, empty at the start; default: a SQLite file in a temporary directory")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the moments at which the hub is killed")
 	flag.StringVar(&o.root, "root", ".", "the module's root")
-	flag.DurationVar(&o.settle, "settle", 60*time.Second, "how long deliveries may take after the last restart")
+	flag.DurationVar(&o.settle, "settle", 2*time.Minute, "how long deliveries may take after the last restart")
 	flag.BoolVar(&o.keep, "keep", false, "keep the temporary directory")
 	flag.Parse()
 	harness.Main("kill", func(ctx context.Context) error { return run(ctx, o) })
@@ -142,7 +142,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	last := stored[len(stored)-1].Sequence
-	waitUntil(ctx, 10*time.Second, func() bool { return reader.last() >= last })
+	waitUntil(ctx, o.settle, func() bool { return reader.last() >= last })
 	stopReading()
 	reading.Wait()
 	return judge(ledger, arrivals, stored, reader)

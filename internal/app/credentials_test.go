@@ -77,6 +77,12 @@ func (a *authority) issueUntil(name string, end time.Time) (certificate, key str
 // serveTLS serves those alone who show a certificate of the authority.
 func (a *authority) serveTLS(handler http.HandlerFunc) string {
 	a.t.Helper()
+	return a.serveTLSAt(time.Now, handler)
+}
+
+// serveTLSAt does so with a clock of its own, by which it looks at certificates.
+func (a *authority) serveTLSAt(clock func() time.Time, handler http.HandlerFunc) string {
+	a.t.Helper()
 	certificate, key := a.issue("endpoint")
 	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
 	if err != nil {
@@ -85,7 +91,7 @@ func (a *authority) serveTLS(handler http.HandlerFunc) string {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
 	server := httptest.NewUnstartedServer(handler)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots, MinVersion: tls.VersionTLS12}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots, MinVersion: tls.VersionTLS12, Time: clock}
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	server.StartTLS()
 	a.t.Cleanup(func() { server.CloseClientConnections(); server.Close() })

@@ -113,7 +113,7 @@ type program struct {
 // run starts a program in a folder, with the hub's URL and a key.
 func (p programs) run(t *testing.T, dir, name, url, key string) *program {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	cmd := exec.CommandContext(ctx, p.node, filepath.Join(p.dir, "out", strings.TrimSuffix(name, ".ts")+".js"))
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HUB_URL="+url, "HUB_KEY="+key)

@@ -115,8 +115,8 @@ func TestSendersWithTokensAreKnownByTheirKeySet(t *testing.T) {
 	first, second, foreign := newTokenKey(t, "first"), newTokenKey(t, "second"), newTokenKey(t, "first")
 	keys.publish(first)
 	c := start(t, options(t))
-	id := c.sourceOf("tokens", fmt.Sprintf(`verification: {jwt: {jwksUrl: %q, issuer: "https://sender.example", audience: "hub"}}`, keys.URL+"/keys"))
 	began := time.Now()
+	id := c.sourceOf("tokens", fmt.Sprintf(`verification: {jwt: {jwksUrl: %q, issuer: "https://sender.example", audience: "hub"}}`, keys.URL+"/keys"))
 	post := func(token string) int {
 		t.Helper()
 		status, _ := c.send(http.MethodPost, "/in/tokens", http.Header{"Authorization": {"Bearer " + token}}, []byte(`{"type":"a"}`))

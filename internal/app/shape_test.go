@@ -214,7 +214,9 @@ func TestAFailedTransformHoldsUntilItIsMended(t *testing.T) {
 			if wrong := h.reshape(sub, c.kind, c.right); len(wrong) > 0 {
 				t.Fatalf("%+v", wrong)
 			}
-			h.only(sent.ID, "it is delivered", func(d delivery) bool { return d.Status == "DELIVERED" && d.AttemptCount == 3 })
+			// What the change has released may be tried once by the transform as it was, by a
+			// dispatcher that has not seen the change yet.
+			h.only(sent.ID, "it is delivered", func(d delivery) bool { return d.Status == "DELIVERED" && d.AttemptCount >= 3 })
 			if got := owner.bodies(); len(got) != 1 || got[0] != "application/json "+c.want {
 				t.Errorf("%s: sent %s", c.right, got)
 			}

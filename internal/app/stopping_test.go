@@ -29,13 +29,13 @@ func TestStoppingCutsHangingDeliveriesOffAndWritesThemDown(t *testing.T) {
 		sent := c.post("s", nil, []byte(`{}`))
 		testkit.Eventually(t, "the attempt is under way", func() bool { return len(owner.got()) == 1 })
 
-		bound, cancel := context.WithTimeout(context.Background(), o.ShutdownTimeout+15*time.Second)
+		bound, cancel := context.WithTimeout(context.Background(), 28*time.Second)
 		defer cancel()
 		began := time.Now()
 		if err := c.hub.Stop(bound); err != nil {
 			t.Errorf("stop: %v", err)
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 25*time.Second {
 			t.Errorf("the stop took %s, with %s for what is under way", took, o.ShutdownTimeout)
 		}
 
@@ -51,7 +51,7 @@ func TestStoppingCutsHangingDeliveriesOffAndWritesThemDown(t *testing.T) {
 func TestAStopIsAnnouncedBeforeItBegins(t *testing.T) {
 	t.Parallel()
 	o := options(t)
-	o.DrainDelay = 3 * time.Second
+	o.DrainDelay = 8 * time.Second
 	c := start(t, o)
 	c.source("s")
 	stopped := make(chan struct{})

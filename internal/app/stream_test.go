@@ -261,6 +261,7 @@ func TestCursorsOfAnotherDatabaseHaveExpired(t *testing.T) {
 func TestStoppingTellsStreamsToComeBack(t *testing.T) {
 	t.Parallel()
 	o := options(t)
+	o.ShutdownTimeout = 15 * time.Second
 	c := start(t, o)
 	c.source("s")
 	slow := make(chan struct{})

@@ -99,6 +99,13 @@ func (t *taker) take(ctx context.Context, batch []broker.Taken, dropped int) err
 		}
 		return nil
 	}
+	// Before the batch, not after it: its messages are to be acknowledged once their events
+	// are durable, whatever else fails then.
+	if now := t.fetcher.Clock.Now(); t.unsaved && now.Sub(t.saved) >= saveAfter {
+		if err := t.save(ctx); err != nil {
+			return err
+		}
+	}
 	items := make([]receive.Item, len(batch))
 	for i := range batch {
 		items[i] = item(&batch[i])
@@ -107,9 +114,6 @@ func (t *taker) take(ctx context.Context, batch []broker.Taken, dropped int) err
 		return err
 	}
 	t.dropped, t.unsaved = dropped, true
-	if now := t.fetcher.Clock.Now(); now.Sub(t.saved) >= saveAfter {
-		return t.save(ctx)
-	}
 	return nil
 }
 

@@ -305,3 +305,27 @@ func TestKeysThatCannotBeStored(t *testing.T) {
 		t.Error("an event is of another source")
 	}
 }
+
+// What is durable is acknowledged, also where the source has gone to somebody else or is no
+// more by then: a queue that does not number its messages would make further events of it.
+func TestWhatIsDurableIsAcknowledgedInAnyCase(t *testing.T) {
+	rabbit := testkit.AMQP(t)
+	name := rabbit.Queue(t, nil)
+	w := newWorld(t)
+	src := w.source(rabbit.URL("queue="+name), &hub.EndpointAuth{Kind: hub.AuthBasic, Username: rabbit.Username, Secret: hub.Secret(rabbit.Password)})
+	testkit.Eventually(t, "how far it has come is due to be stored", func() bool {
+		at := w.status(src).LastAt
+		return !at.IsZero() && time.Since(at) > time.Second
+	})
+	w.door.mu.Lock()
+	w.door.after = func(int) error { return w.store.DeleteSource(context.Background(), src.ID) }
+	w.door.mu.Unlock()
+	must(t, rabbit.Channel.Publish("", name, false, false, amqp.Publishing{Body: []byte(`{}`)}))
+	testkit.Eventually(t, "its event is there, and the consumer is gone", func() bool {
+		found, err := rabbit.Channel.QueueDeclarePassive(name, true, false, false, false, nil)
+		return err == nil && found.Consumers == 0 && len(w.events()) == 1
+	})
+	if n := rabbit.Waiting(t, name); n != 0 {
+		t.Errorf("%d messages were not acknowledged", n)
+	}
+}
