@@ -8,7 +8,6 @@ package testkit
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -183,11 +182,12 @@ func Program(t testing.TB, how string, names ...string) string {
 }
 
 // Eventually waits until a condition holds, and fails the test when it does not
-// within 30 seconds. It polls, because what it waits for happens in other processes
+// within two minutes: a breaker that has opened and the lease of a node that was killed
+// keep a hub from going on for half a minute. It polls, because what it waits for happens in other processes
 // and goroutines that tell nobody.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
@@ -198,15 +198,4 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 		case <-poll.C:
 		}
 	}
-}
-
-// FreeAddr returns a loopback address that nothing listens on at the moment.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(fmt.Errorf("find a free port: %w", err))
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
