@@ -148,7 +148,7 @@ func TestAWrongStartSaysWhatToDoInOneLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel() // a start that succeeds would serve for ever
 			var o, e testkit.Output
 			code := app.Execute(ctx, c.args, &o, &e)

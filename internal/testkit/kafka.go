@@ -85,7 +85,7 @@ func (k *Kafka) MakeTopic(t testing.TB, name string, partitions int32) {
 }
 
 func (k *Kafka) deleteTopic(t testing.TB, name string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	topic := kmsg.NewDeleteTopicsRequestTopic()
 	topic.Topic = kmsg.StringPtr(name)
@@ -146,7 +146,7 @@ func (k *Kafka) Kept(t testing.TB, topic string, n int) []*kgo.Record {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var all []*kgo.Record
 	for len(all) < n && ctx.Err() == nil {

@@ -42,7 +42,7 @@ func Postgres(t testing.TB) string {
 	if text == "" {
 		text = "postgres://postgres@127.0.0.1:5432/postgres"
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	admin, err := pgx.Connect(ctx, text)
 	if err != nil {
@@ -54,7 +54,7 @@ func Postgres(t testing.TB) string {
 		Missing(t, "no database could be made: %v; %s", err, how)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		admin, err := pgx.Connect(ctx, text)
 		if err != nil {
@@ -97,7 +97,7 @@ func NATS(t testing.TB) (url string, stop func()) {
 		t.Fatalf("make a NATS server: %v", err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("the NATS server did not start")
 	}
 	stop = func() { s.Shutdown(); s.WaitForShutdown() }
