@@ -111,7 +111,7 @@ func runClient(t *testing.T, node, file string, more ...string) {
 	c := start(t, o)
 
 	restart, restarted := make(chan struct{}), make(chan struct{}, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	control := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		select {
 		case restart <- struct{}{}:
@@ -126,7 +126,7 @@ func runClient(t *testing.T, node, file string, more ...string) {
 	}))
 	defer func() { cancel(); control.Close() }() // which waits for the handler, which waits for ctx
 
-	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", "--test-timeout=60000", "--test-force-exit", filepath.Base(file))
+	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", "--test-timeout=180000", "--test-force-exit", filepath.Base(file))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it takes the processes that it started along
 	cmd.WaitDelay = 5 * time.Second
 	cmd.Dir = filepath.Dir(file)

@@ -210,7 +210,7 @@ func TestAHangingEndpointDelaysNoOther(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	healthy := listen(t, nil)
 	c.source("s")
-	stuck, _ := c.endpoint(hanging.URL, `maxConcurrency: 4 timeout: "PT30S"`)
+	stuck, _ := c.endpoint(hanging.URL, `maxConcurrency: 4 timeout: "PT60S"`)
 	well, _ := c.endpoint(healthy.URL, "")
 	c.subscribe(stuck, "")
 	c.subscribe(well, "")

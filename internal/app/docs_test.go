@@ -40,7 +40,7 @@ func TestQueriesOfTheDocs(t *testing.T) {
 			t.Fatalf("README.md shows %q and not how to resume: %v", watch, err)
 		}
 		steps := func(script string, behind int) (cursor string, events int) {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, bash, "-c", "exec "+script)
 			cmd.Env = append(os.Environ(), "HUB="+c.url, "KEY="+operatorKey)
@@ -138,7 +138,7 @@ func whole(block, endpoint string) []string {
 // first is the first message that answers an operation of any kind.
 func (c *client) first(body []byte) string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/graphql", bytes.NewReader(body))
 	if err != nil {

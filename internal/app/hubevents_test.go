@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,7 +93,8 @@ func TestBreakersAreTold(t *testing.T) {
 				w.WriteHeader(http.StatusInternalServerError)
 			}
 		})
-		endpoint, _ := c.endpoint(owner.URL, `maxConcurrency: 2, retryPolicy: {schedule: ["PT0S", "PT0.01S", "PT0.02S", "PT0.3S"]}`)
+		// A single delivery has enough attempts to open the breaker, so that none dies before.
+		endpoint, _ := c.endpoint(owner.URL, `maxConcurrency: 2, retryPolicy: {schedule: ["PT0S", "PT0.01S"`+strings.Repeat(`, "PT0.02S"`, 14)+`]}`)
 		c.subscribe(endpoint, "")
 		for range 12 {
 			c.post("s", nil, []byte(`{"type":"x"}`))

@@ -102,7 +102,7 @@ func TestStrictOrderOfWhatIsPublishedToAQueue(t *testing.T) {
 		c.all(events, "DELIVERED")
 		next := map[string]int{}
 		for range events {
-			m, err := listening.NextMsg(10 * time.Second)
+			m, err := listening.NextMsg(time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

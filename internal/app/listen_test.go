@@ -120,13 +120,7 @@ func TestListenWaitsForAURLThatIsDown(t *testing.T) {
 	t.Parallel()
 	c := start(t, fixed(t))
 	c.source("s")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	out, _ := listening(t, "--url", c.url, "--key", operatorKey, "--forward", "http://"+addr, "--state", filepath.Join(t.TempDir(), "state.json"))
+	out, _ := listening(t, "--url", c.url, "--key", operatorKey, "--forward", "http://"+testkit.FreeAddr(t), "--state", filepath.Join(t.TempDir(), "state.json"))
 	testkit.Eventually(t, "it is up", func() bool { return contains(out.String(), "is forwarded to") })
 	c.post("s", nil, []byte(`{}`))
 	testkit.Eventually(t, "it says so", func() bool { return contains(out.String(), "no answer (") })
@@ -172,6 +166,7 @@ func TestARelayTriesATargetThatIsDownAsThePolicySays(t *testing.T) {
 	}
 
 	// It comes up while a delivery waits, and refuses the first.
+	c.mutate("updateEndpoint", `input: {id: "`+id+`", retryPolicy: {schedule: ["PT0S"`+strings.Repeat(`, "PT1S"`, 31)+`], jitter: 0}}`)
 	late := c.post("s", nil, []byte(`{"n": 2}`))
 	c.only(late.ID, "it was tried", func(d delivery) bool { return d.AttemptCount > 0 })
 	l, err := net.Listen("tcp", addr)

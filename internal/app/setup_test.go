@@ -72,7 +72,7 @@ func start(t *testing.T, o config.Server) *client {
 // stop stops the hub; a second call does nothing.
 func (c *client) stop() {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := c.hub.Stop(ctx); err != nil {
 		c.t.Errorf("stop the hub: %v", err)

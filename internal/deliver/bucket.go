@@ -18,13 +18,17 @@ type bucket struct {
 }
 
 // configure takes over this node's share of an endpoint's limit, which may have changed; nil:
-// unlimited. Where it has become larger, the bucket fills up by and by.
-func (b *bucket) configure(limit *hub.RateLimit, now time.Time) {
+// unlimited. Where it has become larger, the bucket fills up by and by, and from the start
+// where others have had this share until now.
+func (b *bucket) configure(limit *hub.RateLimit, others bool, now time.Time) {
 	switch {
 	case limit == nil:
 		*b = bucket{}
 	case b.limiter == nil:
 		*b = bucket{of: *limit, limiter: rate.NewLimiter(perSecond(*limit), limit.Limit)}
+		if others {
+			b.limiter.AllowN(now, limit.Limit)
+		}
 	case b.of != *limit:
 		b.of, b.spare = *limit, 0
 		b.limiter.SetLimitAt(now, perSecond(*limit))

@@ -11,7 +11,7 @@ func TestTokensGivenBackDoNotOverfillTheBucket(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var b bucket
-	b.configure(&hub.RateLimit{Limit: 10, Period: time.Minute}, now)
+	b.configure(&hub.RateLimit{Limit: 10, Period: time.Minute}, false, now)
 	takeAll := func() (n int) {
 		for b.take(now) {
 			n++

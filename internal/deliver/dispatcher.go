@@ -111,6 +111,7 @@ type Dispatcher struct {
 	base   context.Context // of all attempts and queries; cancelled with errStopping
 	cancel context.CancelCauseFunc
 	quit   chan struct{} // closed: the loop and waiting workers end
+	began  time.Time     // when it was started
 
 	loops    sync.WaitGroup
 	workers  sync.WaitGroup
@@ -171,7 +172,7 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 	if d.started || d.closed {
 		return errors.New("start dispatcher: it was started or stopped before")
 	}
-	d.started = true
+	d.started, d.began = true, d.clock.Now()
 	d.base, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.returner.Go(func() { d.returns.run(d.config.Store.Settle, d.lastWord) })
 	d.loops.Go(func() { d.loop(d.base) })

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -101,7 +102,7 @@ func (l *lane) refresh(now time.Time) {
 	e := current.Endpoints[l.id]
 	if e != nil && (e != l.endpoint || peers != l.peers) {
 		l.share = policy.ShareOf(e, peers)
-		l.rate.configure(l.share.Rate(e), now)
+		l.rate.configure(l.share.Rate(e), l.configuration == nil && l.inherited(e, peers), now)
 	}
 	l.configuration, l.peers = current, peers
 	if e == l.endpoint {
@@ -116,6 +117,13 @@ func (l *lane) refresh(now time.Time) {
 	if e.State != hub.EndpointActive || !e.UpdatedAt.Equal(l.stoppedAs) {
 		l.stopped = time.Time{} // the configuration has caught up
 	}
+}
+
+// inherited reports whether the lane's share of an endpoint was that of other nodes until
+// this one came, so that they have perhaps just used it up.
+func (l *lane) inherited(e *hub.Endpoint, peers *hub.Peers) bool {
+	return peers != nil && e.CreatedAt.Before(l.d.began) &&
+		slices.ContainsFunc(peers.Others, func(other hub.Peer) bool { return !other.Gone(policy.Timeout(e)) })
 }
 
 // gate returns how many attempts may be in flight, and if none, when to ask

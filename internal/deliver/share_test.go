@@ -3,6 +3,8 @@ package deliver_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hookgraph/hookgraph/internal/deliver/policy"
 	"github.com/hookgraph/hookgraph/internal/hub"
@@ -87,5 +89,49 @@ func TestALeaseThatComesAfterTheShareIsGivenBack(t *testing.T) {
 	s.await(t, "the lease is given back", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.returned == 1 })
 	if !d.Within() || len(s.attemptsOf(id)) != 0 {
 		t.Error("it was attempted")
+	}
+}
+
+// A node that comes when the others know it already, as one that is slow to start does, has
+// the part of the rate that they give up, and not besides what they have used of it.
+func TestAnInheritedRateIsNotUsedUpTwice(t *testing.T) {
+	t.Parallel()
+	for name, one := range map[string]struct {
+		others []hub.Peer
+		made   time.Duration // how long after the node has started the endpoint is
+		atOnce int
+	}{
+		"beside another node":              {[]hub.Peer{{ID: "other", Counts: true}}, -time.Minute, 0},
+		"beside one that has ended":        {[]hub.Peer{{ID: "other", Silent: hub.PeerEnded, Ended: true}}, -time.Minute, 10},
+		"alone":                            {nil, -time.Minute, 10},
+		"an endpoint that was made for it": {[]hub.Peer{{ID: "other", Counts: true}}, time.Minute, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				e := newEndpoint("end_1", "http://end_1", func(e *hub.Endpoint) {
+					e.CreatedAt = time.Now().Add(one.made)
+					e.RateLimit = &hub.RateLimit{Limit: 10, Period: 10 * time.Second}
+				})
+				s, store := &script{status: 200}, newFakeStore(e)
+				store.meet(&hub.Peers{Self: "this", Others: one.others})
+				d := newDispatcher(t, store, s)
+				d.Wake()
+				pass(time.Millisecond)
+				store.publish("end_1", many(20)...)
+				pass(time.Millisecond)
+				if came, _ := s.seen(); len(came) != one.atOnce {
+					t.Errorf("%d came at once, want %d", len(came), one.atOnce)
+				}
+				pass(4*time.Second + 10*time.Millisecond)
+				part := 4
+				if one.atOnce < 10 && len(one.others) > 0 {
+					part = 2
+				}
+				if came, _ := s.seen(); len(came) != part {
+					t.Errorf("%d came in four seconds, want %d", len(came), part)
+				}
+			})
+		})
 	}
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,29 @@ func TestTwoNodesMigrateAndStartAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// Commands may use a file beside a hub, and one of them can be the first to do so.
+func TestToolsMigrateAFileAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		url := "sqlite:" + filepath.Join(t.TempDir(), "hub.db")
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				s, err := store.Open(t.Context(), store.Config{URL: url, Keyring: sealer{}, Tool: i > 0})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer func() { _ = s.Close() }()
+				if _, _, err := s.Migrate(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
 }
 
 func TestTwoNodesWriteOneLog(t *testing.T) {

@@ -71,7 +71,7 @@ func openSQLite(ctx context.Context, path string, cfg Config) (engine, error) {
 	e.writer.SetMaxOpenConns(1)
 	e.reader.SetMaxOpenConns(max(4, 2*runtime.NumCPU()))
 	e.reader.SetMaxIdleConns(max(4, 2*runtime.NumCPU()))
-	if err := e.ping(ctx); err != nil {
+	if err := e.open(ctx); err != nil {
 		var of sqlite3.Error
 		if errors.As(err, &of) && of.Code == sqlite3.ErrNotADB {
 			err = errors.New("it is no SQLite database: name another file in HOOKGRAPH_DATABASE_URL, or move this one away")
@@ -97,6 +97,16 @@ func makeFile(path string) error {
 func (e *sqliteEngine) readDriver() dialect.Driver { return entsql.OpenDB(dialect.SQLite, e.reader) }
 
 func (e *sqliteEngine) writeDriver() dialect.Driver { return entsql.OpenDB(dialect.SQLite, e.writer) }
+
+// open opens the file for the first time: the writing connection makes it a WAL one, for
+// which it must be alone.
+func (e *sqliteEngine) open(ctx context.Context) error {
+	start := startLock{flock.New(e.path + startSuffix)}
+	if err := start.Lock(ctx, e.writer); err != nil {
+		return err
+	}
+	return errors.Join(e.ping(ctx), start.Unlock(ctx, e.writer))
+}
 
 // ping writes first: it is the writing connection that makes the file a WAL one.
 func (e *sqliteEngine) ping(ctx context.Context) error {
@@ -154,8 +164,23 @@ func (e *sqliteEngine) voidLeases(ctx context.Context, now time.Time) error {
 }
 
 func (e *sqliteEngine) migrator() (*goose.Provider, error) {
-	return newMigrator(e.writer, goose.DialectSQLite3, "sqlite")
+	return newMigrator(e.writer, goose.DialectSQLite3, "sqlite", goose.WithLocker(startLock{flock.New(e.path + startSuffix)}))
 }
+
+// startLock has those who open or migrate a file at once wait for one another: commands may
+// use it beside a hub, and be the first to do so.
+type startLock struct{ file *flock.Flock }
+
+const startSuffix = ".start.lock"
+
+func (l startLock) Lock(ctx context.Context, _ *sql.DB) error {
+	if _, err := l.file.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		return fmt.Errorf("wait for others that start on the database file: %w", err)
+	}
+	return nil
+}
+
+func (l startLock) Unlock(context.Context, *sql.DB) error { return l.file.Unlock() }
 
 // snapshot needs no option: any read transaction of SQLite sees one state.
 func (e *sqliteEngine) snapshot() *sql.TxOptions { return nil }

@@ -81,7 +81,7 @@ export class Collector {
 
   /** Resolves with all items once the condition holds for them, which must not take long. */
   async until(condition) {
-    const limit = setTimeout(() => this.fail(new Error(`still waiting, with ${this.#items.length} items: ${this.#items}`)), 20_000);
+    const limit = setTimeout(() => this.fail(new Error(`still waiting, with ${this.#items.length} items: ${this.#items}`)), 60_000);
     try {
       for (;;) {
         if (condition(this.#items)) return [...this.#items];
