@@ -1233,7 +1233,10 @@ extend type Mutation {
     input: DeleteInput!
   ): DeletePayload! @hasScope(scope: ENDPOINTS_WRITE) @cost(weight: 10)
 
-  "Holds the endpoint's deliveries until it is resumed. Needs ENDPOINTS_WRITE."
+  """
+  Holds the endpoint's deliveries until it is resumed. Changes nothing on one that is paused or disabled, which holds
+  them as well: the state of the endpoint in the answer tells. Needs ENDPOINTS_WRITE.
+  """
   pauseEndpoint(
     "Which endpoint."
     id: ID!
