@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
@@ -15,8 +16,8 @@ import (
 type Fetcher interface {
 	// Fetch works on a source until ctx ends, and then returns soon. Where it returns
 	// before, for trouble that its source has, it is called again after a wait that grows
-	// from a second to a minute while that happens again and again; its error, a sentence for
-	// people without secrets, is shown on the source.
+	// from a second to a minute while that happens again and again and brings no events; its
+	// error, a sentence for people without secrets, is shown on the source.
 	Fetch(ctx context.Context, feed *Feed) error
 }
 
@@ -30,6 +31,7 @@ type Feed struct {
 
 	runner *runner
 	state  hub.Fetch
+	fruit  bool // events have come since the fetcher was called
 }
 
 // errGone ends a fetcher whose source stands behind another one that is no more.
@@ -51,6 +53,7 @@ func (f *Feed) Receive(ctx context.Context, items []receive.Item) (receive.Fetch
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		got, err := f.runner.door.Fetched(ctx, f.Source, of, items)
 		if err == nil {
+			f.fruit = f.fruit || slices.ContainsFunc(got.Receipts, func(r hub.Receipt) bool { return r.EventID != "" && !r.Duplicate })
 			if of != f.Source {
 				f.recovered(got.Receipts)
 			}

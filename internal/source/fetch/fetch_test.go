@@ -278,6 +278,38 @@ func TestTroubleIsShownAndTriedAgain(t *testing.T) {
 	}
 }
 
+func TestConnectionsThatBringEventsAreMadeAgainSoon(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "hub.db"))
+	src := w.source()
+	brings := make(chan int)
+	w.node(func(ctx context.Context, feed *fetch.Feed) error {
+		select {
+		case id := <-brings:
+			_, err := feed.Receive(ctx, []receive.Item{item(id)})
+			return errors.Join(err, fmt.Errorf("cut after item %d", id))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	for i, step := range []struct {
+		id          int
+		least, most time.Duration
+	}{
+		{1, 800 * time.Millisecond, 1200 * time.Millisecond},
+		{2, 800 * time.Millisecond, 1200 * time.Millisecond},
+		{3, 800 * time.Millisecond, 1200 * time.Millisecond},
+		{3, 1600 * time.Millisecond, 2400 * time.Millisecond}, // said again, which is nothing new
+		{4, 800 * time.Millisecond, 1200 * time.Millisecond},
+	} {
+		brings <- step.id
+		testkit.Eventually(t, "the cut is shown", func() bool { return w.status(src).Failures == i+1 })
+		if wait := w.status(src).NextAt.Sub(w.clock.Now()); wait < step.least || wait > step.most {
+			t.Errorf("after item %d it waits for %v", step.id, wait)
+		}
+	}
+}
+
 func TestAFetcherFollowsItsSource(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "hub.db"))

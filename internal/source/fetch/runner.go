@@ -34,11 +34,12 @@ func (r *runner) run(ctx context.Context, feed *Feed) {
 	wait := firstWait
 	for ctx.Err() == nil {
 		began := r.clock.Now()
+		feed.fruit = false
 		err := r.fetch(ctx, feed)
 		if ctx.Err() != nil {
 			break
 		}
-		if r.clock.Now().Sub(began) > lastWait {
+		if feed.fruit || r.clock.Now().Sub(began) > lastWait {
 			wait = firstWait
 		}
 		if err == nil {
