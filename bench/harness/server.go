@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -287,7 +288,11 @@ func (s *Server) Connect(ctx context.Context, url string) (Route, error) {
 	if route.Slug, route.SourceID, err = s.Source(ctx, ""); err != nil || url == "" {
 		return route, err
 	}
-	if route.EndpointID, err = s.Endpoint(ctx, map[string]any{"name": "Sink", "url": url, "timeout": "PT5S", "maxConcurrency": 64}); err != nil {
+	// The sink answers at once, so what fails there does for a machine that stood still.
+	soon := append([]string{"PT0S"}, slices.Repeat([]string{"PT2S"}, 10)...)
+	if route.EndpointID, err = s.Endpoint(ctx, map[string]any{
+		"name": "Sink", "url": url, "timeout": "PT5S", "maxConcurrency": 64, "retryPolicy": map[string]any{"schedule": soon},
+	}); err != nil {
 		return route, err
 	}
 	route.SubscriptionID, err = s.Subscription(ctx, map[string]any{
