@@ -2391,14 +2391,18 @@ type FetchStatus {
   lastAt: DateTime
   "When it is asked next; null while it is paused or followed all the time."
   nextAt: DateTime
-  "Why the last time failed; null where it did not."
+  "What was wrong the last time; null where nothing was."
   error: String
   """
-  Since when each try has failed; null where the last one did not. After five minutes and two tries that is told by
-  ` + "`" + `hookgraph.source.failing` + "`" + `, and its end by ` + "`" + `hookgraph.source.resumed` + "`" + `.
+  Since when nothing can be fetched; null where something can. After five minutes and two failures that is told by
+  ` + "`" + `hookgraph.source.failing` + "`" + `, and its end by ` + "`" + `hookgraph.source.resumed` + "`" + `; a pause ends it without that.
   """
   failingSince: DateTime
-  "How many times in a row it has failed; 0 where the last one did not."
+  """
+  How many polls or connections have failed since. A connection works once it has brought events or held for a minute, a
+  poll once it has come to its end, and then this is 0. An API that wants to be asked later has not failed, nor has a
+  connection whose ` + "`" + `error` + "`" + ` tells of a part of what came.
+  """
   failures: Int!
   "How many events came by it, duplicates not counted."
   fetchedCount: Int!

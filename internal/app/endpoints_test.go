@@ -58,9 +58,14 @@ func TestTestRequests(t *testing.T) {
 		if health.Endpoint.ConsecutiveFailures != 0 || health.Endpoint.LastFailureAt != nil {
 			t.Errorf("the test counts: %+v", health)
 		}
+		asked, began := 0, time.Now()
 		testkit.Eventually(t, "there is a limit", func() bool {
+			asked++
 			return contains(string(c.ask(`mutation ($id: ID!) { testEndpoint(id: $id) { userErrors { code } } }`, map[string]any{"id": endpoint}).Data), "LIMIT_EXCEEDED")
 		})
+		if most := 10 + int(time.Since(began)/(2*time.Second)); asked > most {
+			t.Errorf("the limit came with the %d. request", asked)
+		}
 		if a := c.ask(`mutation { testEndpoint(id: "end_0") { userErrors { code field } } }`, nil); !contains(string(a.Data), "NOT_FOUND") {
 			t.Errorf("nowhere was answered %s", a.Data)
 		}

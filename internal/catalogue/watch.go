@@ -26,7 +26,7 @@ const (
 	longest     = 1.5 // or how many times its longest one
 
 	failingAfter = 5 * time.Minute
-	failingLeast = 2 // failures in a row: one that is tried again in an hour is told by the second
+	failingLeast = 2 // failures in a row: one alone is not told, however long it is until the next try
 
 	refusalSpan  = 5 * time.Minute
 	refusalLeast = 20 // requests

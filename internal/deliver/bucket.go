@@ -18,8 +18,8 @@ type bucket struct {
 }
 
 // configure takes over this node's share of an endpoint's limit, which may have changed; nil:
-// unlimited. Where it has become larger, the bucket fills up by and by, and from the start
-// where others have had this share until now.
+// unlimited. Where it has become larger, the bucket fills up by and by. It begins empty
+// where others had this share until now.
 func (b *bucket) configure(limit *hub.RateLimit, others bool, now time.Time) {
 	switch {
 	case limit == nil:

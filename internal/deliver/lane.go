@@ -122,7 +122,7 @@ func (l *lane) refresh(now time.Time) {
 // inherited reports whether the lane's share of an endpoint was that of other nodes until
 // this one came, so that they have perhaps just used it up.
 func (l *lane) inherited(e *hub.Endpoint, peers *hub.Peers) bool {
-	return peers != nil && e.CreatedAt.Before(l.d.began) &&
+	return peers != nil && e.Kind != hub.EndpointStream && e.CreatedAt.Before(l.d.began) &&
 		slices.ContainsFunc(peers.Others, func(other hub.Peer) bool { return !other.Gone(policy.Timeout(e)) })
 }
 

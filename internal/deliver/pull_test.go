@@ -166,6 +166,25 @@ func TestWhatIsPulledKeepsTheRate(t *testing.T) {
 	})
 }
 
+func TestTheRateOfWhatIsPulledIsEachNodesOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(newStreamEndpoint(func(e *hub.Endpoint) {
+			e.CreatedAt = time.Now().Add(-time.Minute)
+			e.RateLimit = &hub.RateLimit{Limit: 10, Period: time.Hour}
+		}))
+		store.meet(&hub.Peers{Self: "this", Others: []hub.Peer{{ID: "other", Counts: true}}})
+		d := newDispatcher(t, store, &script{status: 200})
+		p := pull(t, d, 100)
+		store.publish("end_1", many(30)...)
+		d.Wake()
+		pass(time.Second)
+		if got, _ := p.next(); len(got) != 10 {
+			t.Errorf("%d were handed over", len(got))
+		}
+	})
+}
+
 func TestAPausedEndpointHandsNothingOver(t *testing.T) {
 	t.Parallel()
 	state := func(s hub.EndpointState) *hub.Endpoint {

@@ -39,15 +39,24 @@ func (v *View) Fetches(ctx context.Context, sourceIDs []string) (map[string]*hub
 	return found, wrap("read how far sources have come", err)
 }
 
-// FailingFetches returns how far those sources have come from which nothing could be
-// fetched the last time.
+// FailingFetches returns since when, how often and why it failed to fetch from those
+// sources that fail, and no more of them.
 func (s *Store) FailingFetches(ctx context.Context) (map[string]*hub.Fetch, error) {
-	list, err := readAll(ctx, s.read.Fetch.Query().Where(fetch.FailuresGT(0)), toFetch)
-	found := make(map[string]*hub.Fetch, len(list))
-	for _, f := range list {
-		found[f.SourceID] = f
+	rows, err := s.read.Fetch.Query().Where(fetch.FailuresGT(0)).
+		Select(fetch.FieldID, fetch.FieldFailingSince, fetch.FieldFailures, fetch.FieldError).All(ctx)
+	found := make(map[string]*hub.Fetch, len(rows))
+	for _, row := range rows {
+		found[row.ID] = &hub.Fetch{SourceID: row.ID, FailingSince: row.FailingSince.Time(), Failures: row.Failures, Error: row.Error}
 	}
 	return found, wrap("find which sources cannot be fetched from", err)
+}
+
+// FetchWorks stores that a source that failed can be fetched from, where the holder of a
+// token still does so.
+func (s *Store) FetchWorks(ctx context.Context, sourceID, token string) error {
+	_, err := s.write.Fetch.Update().Where(fetch.ID(sourceID), fetch.LeaseToken(token), fetch.FailuresGT(0)).
+		SetFailingSince(0).SetFailures(0).Save(ctx)
+	return wrap("store that a source can be fetched from", err)
 }
 
 // AskFetch notes that somebody wants a source to be fetched from now. Whichever node

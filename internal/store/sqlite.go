@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 type sqliteEngine struct {
 	path           string
 	wal            walBounds
+	log            *slog.Logger
 	writer, reader *sql.DB
 	lock           *flock.Flock // nil for a tool
 
@@ -50,7 +52,7 @@ func openSQLite(ctx context.Context, path string, cfg Config) (engine, error) {
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{path: path, wal: cmp.Or(cfg.wal, walBounds{length: maxWAL, again: emptyAgain})}
+	e := &sqliteEngine{path: path, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), wal: cmp.Or(cfg.wal, walBounds{length: maxWAL, again: emptyAgain})}
 	if !cfg.Tool {
 		e.lock = flock.New(path + ".lock")
 		switch locked, err := e.lock.TryLock(); {
@@ -101,7 +103,7 @@ func (e *sqliteEngine) writeDriver() dialect.Driver { return entsql.OpenDB(diale
 // open opens the file for the first time: the writing connection makes it a WAL one, for
 // which it must be alone.
 func (e *sqliteEngine) open(ctx context.Context) error {
-	start := startLock{flock.New(e.path + startSuffix)}
+	start := e.startLock()
 	if err := start.Lock(ctx, e.writer); err != nil {
 		return err
 	}
@@ -164,22 +166,38 @@ func (e *sqliteEngine) voidLeases(ctx context.Context, now time.Time) error {
 }
 
 func (e *sqliteEngine) migrator() (*goose.Provider, error) {
-	return newMigrator(e.writer, goose.DialectSQLite3, "sqlite", goose.WithLocker(startLock{flock.New(e.path + startSuffix)}))
+	return newMigrator(e.writer, goose.DialectSQLite3, "sqlite", goose.WithLocker(e.startLock()))
 }
 
 // startLock has those who open or migrate a file at once wait for one another: commands may
 // use it beside a hub, and be the first to do so.
-type startLock struct{ file *flock.Flock }
+type startLock struct {
+	file *flock.Flock
+	log  *slog.Logger
+}
 
-const startSuffix = ".start.lock"
+func (e *sqliteEngine) startLock() startLock {
+	return startLock{file: flock.New(e.path + ".start.lock"), log: e.log}
+}
 
+// Lock waits until nobody else has the file. A migration may take long, so it says what it
+// waits for.
 func (l startLock) Lock(ctx context.Context, _ *sql.DB) error {
-	if _, err := l.file.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+	locked, err := l.file.TryLock()
+	if err == nil && !locked {
+		tell := time.AfterFunc(time.Second, func() {
+			l.log.WarnContext(ctx, "another process starts on the database file or migrates it: waiting for that", slog.String("file", l.file.Path()))
+		})
+		defer tell.Stop()
+		_, err = l.file.TryLockContext(ctx, 20*time.Millisecond)
+	}
+	if err != nil {
 		return fmt.Errorf("wait for others that start on the database file: %w", err)
 	}
 	return nil
 }
 
+// Unlock lets the next one go on.
 func (l startLock) Unlock(context.Context, *sql.DB) error { return l.file.Unlock() }
 
 // snapshot needs no option: any read transaction of SQLite sees one state.

@@ -15,11 +15,23 @@ import (
 // Fetcher gets the events of one kind of source.
 type Fetcher interface {
 	// Fetch works on a source until ctx ends, and then returns soon. Where it returns
-	// before, for trouble that its source has, it is called again after a wait that grows
-	// from a second to a minute while that happens again and again and brings no events; its
-	// error, a sentence for people without secrets, is shown on the source.
+	// before, for trouble that its source has, that is a failure, and it is called again after
+	// a wait that grows from a second to a minute while that happens again and again and brings
+	// no events; its error, a sentence for people without secrets, is shown on the source.
 	Fetch(ctx context.Context, feed *Feed) error
 }
+
+// Refused is the error of a Fetcher that is to be called again after a wait of its own,
+// since asking soon would only be refused again.
+type Refused struct {
+	Err  error
+	Wait time.Duration
+}
+
+func (r *Refused) Error() string { return r.Err.Error() }
+
+// Unwrap returns Err.
+func (r *Refused) Unwrap() error { return r.Err }
 
 // Feed is one source in the hands of its fetcher. It is for one goroutine.
 type Feed struct {
@@ -29,9 +41,9 @@ type Feed struct {
 	// Asked gets something when somebody wants the source to be fetched from now.
 	Asked <-chan struct{}
 
-	runner *runner
-	state  hub.Fetch
-	fruit  bool // events have come since the fetcher was called
+	runner  *runner
+	state   hub.Fetch
+	brought bool // events have come since the fetcher was called
 }
 
 // errGone ends a fetcher whose source stands behind another one that is no more.
@@ -53,7 +65,10 @@ func (f *Feed) Receive(ctx context.Context, items []receive.Item) (receive.Fetch
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		got, err := f.runner.door.Fetched(ctx, f.Source, of, items)
 		if err == nil {
-			f.fruit = f.fruit || slices.ContainsFunc(got.Receipts, func(r hub.Receipt) bool { return r.EventID != "" && !r.Duplicate })
+			if slices.ContainsFunc(got.Receipts, func(r hub.Receipt) bool { return r.EventID != "" && !r.Duplicate }) {
+				f.brought = true
+				f.Works()
+			}
 			if of != f.Source {
 				f.recovered(got.Receipts)
 			}
@@ -81,16 +96,33 @@ func (f *Feed) recovered(receipts []hub.Receipt) {
 // process: the end of one run of many steps.
 func (f *Feed) Tell() { f.state.Tell = true }
 
-// Save stores how far the source has come.
-// Next is zero where it is followed all the time. An error of hub.CodeConflict says that
-// another node has it now: its fetcher then ends.
-func (f *Feed) Save(ctx context.Context, progress json.RawMessage, last, next time.Time, problem string) error {
-	f.state.Progress, f.state.LastAt, f.state.NextAt, f.state.Error = progress, last, next, problem
-	if problem == "" {
-		f.state.FailingSince, f.state.Failures = time.Time{}, 0
-	} else if f.state.Failures++; f.state.Failures == 1 {
+// Opened says that there is a connection now, which the fetcher follows until it returns.
+// It is taken to work once it has brought events, or held for a minute: until then the
+// source may only have let the hub in to throw it out again.
+func (f *Feed) Opened() {
+	now := f.runner.clock.Now()
+	f.runner.opened.Store(&now)
+}
+
+// Works says that the source can be fetched from, which ends its failures.
+func (f *Feed) Works() { f.state.FailingSince, f.state.Failures = time.Time{}, 0 }
+
+// Fails counts a failure after which the fetcher goes on by itself.
+func (f *Feed) Fails() {
+	if f.state.Failures++; f.state.FailingSince.IsZero() {
 		f.state.FailingSince = f.runner.clock.Now()
 	}
+}
+
+// Save stores how far the source has come. Next is zero where it is followed all the time.
+// Problem is a sentence to show, also where events come all the same; it counts no failure.
+// An error of hub.CodeConflict says that another node has the source now: its fetcher then
+// ends.
+func (f *Feed) Save(ctx context.Context, progress json.RawMessage, last, next time.Time, problem string) error {
+	if f.runner.held() {
+		f.Works()
+	}
+	f.state.Progress, f.state.LastAt, f.state.NextAt, f.state.Error = progress, last, next, problem
 	if err := f.runner.store.SaveFetch(ctx, &f.state, f.runner.token, f.runner.clock.Now().Add(lease)); err != nil {
 		return fmt.Errorf("save how far the source has come: %w", err)
 	}

@@ -2,9 +2,11 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookgraph/hookgraph/internal/hub"
@@ -21,6 +23,8 @@ type runner struct {
 	logger  *slog.Logger
 	token   string
 	fetcher Fetcher
+
+	opened atomic.Pointer[time.Time] // when the connection that is followed was made; nil: there is none
 }
 
 func (r *runner) run(ctx context.Context, feed *Feed) {
@@ -34,18 +38,28 @@ func (r *runner) run(ctx context.Context, feed *Feed) {
 	wait := firstWait
 	for ctx.Err() == nil {
 		began := r.clock.Now()
-		feed.fruit = false
+		feed.brought = false
 		err := r.fetch(ctx, feed)
+		held := r.held()
+		r.opened.Store(nil)
 		if ctx.Err() != nil {
 			break
 		}
-		if feed.fruit || r.clock.Now().Sub(began) > lastWait {
+		if held {
+			feed.Works()
+		}
+		if held || feed.brought {
 			wait = firstWait
 		}
 		if err == nil {
 			err = fmt.Errorf("the connection was closed")
 		}
 		pause := time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
+		var refused *Refused
+		if errors.As(err, &refused) {
+			pause = refused.Wait
+		}
+		feed.Fails()
 		next := r.clock.Now().Add(pause)
 		r.logger.WarnContext(ctx, "a source could not be fetched from and is tried again", slog.Any("error", err), slog.Duration("after", pause))
 		if err := feed.Save(ctx, feed.state.Progress, began, next, err.Error()); err != nil {
@@ -64,6 +78,13 @@ func (r *runner) run(ctx context.Context, feed *Feed) {
 	if err := r.store.FreeFetch(free, feed.Source.ID, r.token); err != nil {
 		r.logger.WarnContext(free, "a source could not be given back; another node takes it when its lease ends", slog.Any("error", err))
 	}
+}
+
+// held reports whether the connection that is followed has held for long enough to be
+// taken to work.
+func (r *runner) held() bool {
+	opened := r.opened.Load()
+	return opened != nil && r.clock.Now().Sub(*opened) >= lastWait
 }
 
 // fetch calls the fetcher. What breaks in it concerns its source alone.
@@ -99,6 +120,11 @@ func (r *runner) keep(ctx context.Context, lost context.CancelFunc, sourceID str
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if r.held() { // where nothing comes, nobody else stores that it works
+			if err := r.store.FetchWorks(ctx, sourceID, r.token); err != nil {
+				r.logger.WarnContext(ctx, "that a source works could not be stored", slog.Any("error", err))
+			}
 		}
 		next := r.clock.Now().Add(lease)
 		state, err := r.store.TakeFetch(ctx, sourceID, r.token, next)

@@ -26,6 +26,7 @@ type Store interface {
 	FetchMarks(ctx context.Context) (map[string]hub.FetchMark, error)
 	TakeFetch(ctx context.Context, sourceID, token string, until time.Time) (*hub.Fetch, error)
 	SaveFetch(ctx context.Context, fetch *hub.Fetch, token string, until time.Time) error
+	FetchWorks(ctx context.Context, sourceID, token string) error
 	FreeFetch(ctx context.Context, sourceID, token string) error
 }
 

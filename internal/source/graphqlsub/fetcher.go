@@ -54,32 +54,16 @@ func New(credentials *credential.Book, clock hub.Clock, hubID string, bounds Bou
 
 // Fetch follows the subscription of a source.
 func (f *Fetcher) Fetch(ctx context.Context, feed *fetch.Feed) error {
-	for {
-		s, err := f.open(feed)
-		if err != nil {
-			return err
-		}
-		err = s.follow(ctx)
-		var why *graphqlclient.Error
-		if ctx.Err() != nil || !errors.As(err, &why) || !why.Lasting {
-			return err
-		}
-		// Asking again at once would only be refused again.
-		next := f.clock.Now().Add(lastingWait)
-		if err := feed.Save(ctx, s.progress(), feed.State().LastAt, next, err.Error()); err != nil {
-			return err
-		}
-		wait := time.NewTimer(lastingWait)
-		select {
-		case <-wait.C:
-		case <-feed.Asked:
-		case <-ctx.Done():
-		}
-		wait.Stop()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	s, err := f.open(feed)
+	if err != nil {
+		return err
 	}
+	err = s.follow(ctx)
+	var why *graphqlclient.Error
+	if errors.As(err, &why) && why.Lasting {
+		return &fetch.Refused{Err: err, Wait: lastingWait}
+	}
+	return err
 }
 
 // session is one connection of a source.
@@ -160,6 +144,7 @@ func (s *session) work(ctx context.Context, opened <-chan struct{}, results <-ch
 		select {
 		case <-opened:
 			s.connected = s.fetcher.clock.Now()
+			s.feed.Opened()
 			if err := s.save(ctx); err != nil {
 				return err
 			}

@@ -66,6 +66,8 @@ func (w *world) SaveFetch(_ context.Context, f *hub.Fetch, _ string, _ time.Time
 	return nil
 }
 
+func (w *world) FetchWorks(context.Context, string, string) error { return nil }
+
 func (w *world) FreeFetch(context.Context, string, string) error { return nil }
 
 func (w *world) Fetched(_ context.Context, _, _ *hub.Source, items []receive.Item) (receive.Fetched, error) {
@@ -78,7 +80,7 @@ func (w *world) Fetched(_ context.Context, _, _ *hub.Source, items []receive.Ite
 	for _, item := range items {
 		w.bodies, w.keys = append(w.bodies, string(item.Body)), append(w.keys, item.Found.DedupeKey)
 	}
-	return receive.Fetched{Stored: len(items)}, nil
+	return receive.Fetched{Stored: len(items), Receipts: make([]hub.Receipt, len(items))}, nil
 }
 
 func (w *world) seen() (bodies []string, state hub.Fetch) {
@@ -233,5 +235,50 @@ func TestAnotherSubscriptionBeginsAnew(t *testing.T) {
 	}
 	if got := round(other); got != `{"kind":"b"}` {
 		t.Errorf("the other asked with %s", got)
+	}
+}
+
+func TestAnUpstreamThatLetsTheHubInAndThrowsItOutIsFailing(t *testing.T) {
+	t.Parallel()
+	for name, result := range map[string]string{
+		"it says nothing":         "",
+		"it says what is wrong":   `{"errors": [{"message": "there is no field x", "extensions": {"code": "A_BAD_MOMENT"}}]}`,
+		"it shows only what fell": `{"data": {"x": null}, "errors": [{"message": "x is broken"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				if result != "" {
+					_, _ = fmt.Fprintf(w, "event: next\ndata: %s\n\n", result)
+				}
+			}))
+			t.Cleanup(server.Close)
+			w := &world{}
+			follow(t, w, &hub.Upstream{URL: server.URL, Document: "subscription { x }"})
+			testkit.Eventually(t, "it has failed once", func() bool { _, state := w.seen(); return state.Failures > 0 })
+			_, first := w.seen()
+			testkit.Eventually(t, "it has failed three times", func() bool { _, state := w.seen(); return state.Failures >= 3 })
+			if _, state := w.seen(); first.FailingSince.IsZero() || !state.FailingSince.Equal(first.FailingSince) || state.Error == "" {
+				t.Errorf("it was failing since %v and is since %v: %q", first.FailingSince, state.FailingSince, state.Error)
+			}
+		})
+	}
+}
+
+func TestResultsInPartAreNoFailure(t *testing.T) {
+	t.Parallel()
+	w := &world{}
+	follow(t, w, &hub.Upstream{Document: "subscription { x { a b } }", ResumeVariable: "after", ResumePath: "$.extensions.at", URL: serve(t, func(_ json.RawMessage, say func(string)) {
+		for n := range 300 {
+			say(fmt.Sprintf(`{"data": {"x": {"a": %d, "b": null}}, "errors": [{"message": "b is broken"}], "extensions": {"at": %d}}`, n, n))
+		}
+	})})
+	testkit.Eventually(t, "all have come and are stored", func() bool {
+		bodies, state := w.seen()
+		return len(bodies) == 300 && strings.Contains(string(state.Progress), `"value":299`)
+	})
+	if _, state := w.seen(); state.Failures != 0 || !state.FailingSince.IsZero() || !strings.Contains(state.Error, "b is broken") {
+		t.Errorf("it has failed %d times since %v: %q", state.Failures, state.FailingSince, state.Error)
 	}
 }

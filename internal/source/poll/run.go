@@ -87,6 +87,7 @@ func (w *work) finished(ctx context.Context, began, now time.Time) (time.Time, e
 		due = p.NotBefore
 	}
 	w.feed.Tell()
+	w.feed.Works()
 	return due, w.feed.Save(ctx, p.encode(), began, due, "")
 }
 
@@ -98,6 +99,9 @@ func (w *work) failed(ctx context.Context, began time.Time, trouble *problem) (t
 		if p.Run.Asked > 0 || p.Run.Cursor != "" { // the place in the list may be what does not hold
 			p.Run, p.Cursor, p.Pages = nil, "", nil // what follows an unchanged page may not have been seen
 		}
+	}
+	if !trouble.patience {
+		w.feed.Fails()
 	}
 	due := p.NotBefore
 	if !trouble.patience || !due.After(now) {

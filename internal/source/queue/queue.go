@@ -89,6 +89,7 @@ type taker struct {
 
 func (t *taker) open(ctx context.Context) error {
 	t.connected = t.fetcher.Clock.Now()
+	t.feed.Opened()
 	return t.save(ctx)
 }
 

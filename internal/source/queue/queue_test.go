@@ -261,6 +261,9 @@ func TestMessagesThatComeTooFastAreCounted(t *testing.T) {
 		said := w.status(src).Error
 		return strings.Contains(said, "messages were lost: they came faster than they could be stored")
 	})
+	if s := w.status(src); s.Failures != 0 {
+		t.Errorf("it has failed %d times, although messages come", s.Failures)
+	}
 }
 
 // A key that cannot be stored is not that of the event, whose place in the stream is.
