@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -59,6 +60,9 @@ func (f *Fetcher) Fetch(ctx context.Context, feed *fetch.Feed) error {
 		return err
 	}
 	err = s.follow(ctx)
+	if err != nil && s.problem != "" { // the last thing it said is perhaps why
+		err = fmt.Errorf("%s; then %w", s.problem, err)
+	}
 	var why *graphqlclient.Error
 	if errors.As(err, &why) && why.Lasting {
 		return &fetch.Refused{Err: err, Wait: lastingWait}
