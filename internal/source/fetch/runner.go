@@ -115,16 +115,12 @@ func (r *runner) keep(ctx context.Context, lost context.CancelFunc, sourceID str
 	tick := time.NewTicker(renew)
 	defer tick.Stop()
 	until := r.clock.Now().Add(lease)
+	var told *time.Time // the connection of which it is stored that it works
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		if r.held() { // where nothing comes, nobody else stores that it works
-			if err := r.store.FetchWorks(ctx, sourceID, r.token); err != nil {
-				r.logger.WarnContext(ctx, "that a source works could not be stored", slog.Any("error", err))
-			}
 		}
 		next := r.clock.Now().Add(lease)
 		state, err := r.store.TakeFetch(ctx, sourceID, r.token, next)
@@ -135,6 +131,13 @@ func (r *runner) keep(ctx context.Context, lost context.CancelFunc, sourceID str
 			r.logger.WarnContext(ctx, "the lease of a source was lost; whoever has it goes on", slog.Any("error", err))
 			lost()
 			return
+		}
+		if opened := r.opened.Load(); opened != told && r.held() { // where nothing comes, nobody else stores that it works
+			if err := r.store.FetchWorks(ctx, sourceID, r.token); err != nil {
+				r.logger.WarnContext(ctx, "that a source works could not be stored", slog.Any("error", err))
+			} else {
+				told = opened
+			}
 		}
 	}
 }
